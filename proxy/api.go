@@ -1,0 +1,101 @@
+package proxy
+
+import (
+	"time"
+
+	"github.com/understudy-proxy/understudy/fixtures"
+	"github.com/understudy-proxy/understudy/proxy/wire"
+)
+
+// Exchange is an exchange while it is under way. The embedded record grows as
+// the exchange proceeds; its bodies hold sizes and frames, never bytes (those
+// go to the Tape), unless a planner or responder asked for the request's body.
+type Exchange struct {
+	fixtures.Exchange
+	Wire *wire.Conn
+	// Plan is what the rules decided so far.
+	Plan fixtures.Plan
+	// Source says who answered: "upstream", "rule NAME", an Answer's Source,
+	// "" if nobody did.
+	Source string
+	// Miss is set where replay had no answer.
+	Miss *fixtures.MissError
+	// Recording is false where the exchange is not being recorded.
+	Recording bool
+	// Rate is how many requests began in the second before this one.
+	Rate float64
+	// Elapsed is the run's clock at the request's first byte.
+	Elapsed time.Duration
+}
+
+// Planner decides what happens to an exchange. Its methods are called from
+// many goroutines.
+type Planner interface {
+	// Door decides on a connection before a request is read: at accept (host is
+	// "" unless the door knows it) and again at CONNECT or TLS server name.
+	// rule names the rule that refused.
+	Door(c *wire.Conn, host string) (refuse fixtures.Refusal, rule string)
+	// NeedsBody reports whether a rule that may apply to x reads the request's body.
+	NeedsBody(x *Exchange) bool
+	// Plan decides at the request's head (and body, if it asked for it).
+	Plan(x *Exchange) fixtures.Plan
+	// PlanResponse adds to x.Plan what depends on the response's head. It is called
+	// where Plan.NeedsResponse is set.
+	PlanResponse(x *Exchange) fixtures.Plan
+}
+
+// Responder answers in the upstream's place.
+type Responder interface {
+	// NeedsBody reports whether the answer to x may depend on the request's body.
+	NeedsBody(x *Exchange) bool
+	// Respond returns the answer to x, or *fixtures.MissError.
+	Respond(x *Exchange) (*fixtures.Answer, error)
+}
+
+// Recorder keeps exchanges. Begin returns nil where x is not to be recorded.
+type Recorder interface {
+	Begin(x *Exchange) Tape
+}
+
+// Tape takes one exchange's bytes as they pass. Its methods never block and copy
+// what they keep.
+type Tape interface {
+	RequestBody(p []byte)
+	ResponseBody(p []byte)
+	// Done hands over the finished record: heads, times, frames, outcome.
+	Done(x *fixtures.Exchange)
+}
+
+// Observer is told of connections and exchanges: ledger, metrics, live view.
+// Its methods are called from many goroutines and must not block.
+type Observer interface {
+	ConnOpened(c *wire.Conn)
+	// ConnClosed ends what ConnOpened began.
+	ConnClosed(c *wire.Conn, end ConnEnd)
+	ExchangeBegun(x *Exchange)
+	ExchangeDone(x *Exchange)
+}
+
+// ConnEnd says what became of a connection.
+type ConnEnd struct {
+	// Fate is what was done with it.
+	Fate ConnFate
+	// Reason says why it was not captured, or what broke it; "" for nothing to say.
+	Reason string
+	// Host is whom it was for, where that was known ("" otherwise).
+	Host string
+	// Protocol is what was spoken: "http/1.1", "h2", "tls", "raw", "" when nothing was.
+	Protocol string
+	// BytesIn came from the client, BytesOut went to it; counted for passed connections.
+	BytesIn, BytesOut int64
+}
+
+// ConnFate is what was done with a connection.
+type ConnFate string
+
+const (
+	ConnCaptured ConnFate = "captured" // its exchanges went through the pipeline
+	ConnPassed   ConnFate = "passed"   // its bytes were passed on unread
+	ConnRefused  ConnFate = "refused"  // a rule refused it
+	ConnDropped  ConnFate = "dropped"  // it could not be served: see Reason
+)

@@ -1,0 +1,13 @@
+#!/bin/sh
+# Installs, from Debian's packages, the programs that the tests use beside Go:
+# real clients and servers. Without them those tests skip and say so.
+set -eu
+sudo=
+[ "$(id -u)" = 0 ] || sudo=sudo
+$sudo apt-get update -qq
+# nodejs may already be there from elsewhere; Debian's is only wanted where none is.
+want="gcc libc6-dev curl nginx-light wrk python3 python3-requests"
+command -v node >/dev/null 2>&1 || want="$want nodejs"
+command -v javac >/dev/null 2>&1 || want="$want default-jdk-headless"
+# A freshly installed nginx must not start a server of its own.
+$sudo env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -y -qq --no-install-recommends $want
