@@ -26,6 +26,9 @@ type Exchange struct {
 	Rate float64
 	// Elapsed is the run's clock at the request's first byte.
 	Elapsed time.Duration
+	// Total is the whole exchange's length and Upstream how much of it was
+	// spent waiting for the upstream; both are known when it is done.
+	Total, Upstream time.Duration
 }
 
 // Planner decides what happens to an exchange. Its methods are called from

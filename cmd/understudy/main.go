@@ -1,0 +1,84 @@
+// Command understudy records production-like traffic, replays it as virtual
+// dependencies, bends it with rules and measures its own overhead.
+//
+// One file here is one subcommand: flags and exit codes, nothing else.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/understudy-proxy/understudy/internal/app"
+	"github.com/understudy-proxy/understudy/internal/place"
+)
+
+func main() { os.Exit(run(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }
+
+// run executes one command line and returns its exit code.
+func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	root := newRoot()
+	root.SetArgs(args)
+	root.SetIn(stdin)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return app.ExitOK
+	}
+	if exit, ok := errors.AsType[*app.ExitError](err); !ok || exit.Err != nil {
+		_, _ = fmt.Fprintln(stderr, "understudy: "+place.Detail(err))
+	}
+	return app.ExitCode(err)
+}
+
+func newRoot() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "understudy",
+		Short: "Learn your dependencies, play their part, and break it on purpose",
+		Long: "understudy records what your dependencies answer and how long they take, replays it without\n" +
+			"them, injects faults by rule, and measures what it costs itself.\n\n" +
+			"Start with `understudy demo`.",
+		Version:       app.VersionText(),
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          usageArgs(cobra.NoArgs),
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.SetVersionTemplate("understudy {{.Version}}\n")
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return app.Usage(fmt.Errorf("%w\nhint: %s --help", err, cmd.CommandPath()))
+	})
+	root.SuggestionsMinimumDistance = 2
+	root.CompletionOptions.HiddenDefaultCmd = true
+	root.AddCommand(newRecord(), newReplay(), newProxy(), newGate(), newGateUpstream(), newGateLoad())
+	return root
+}
+
+// usageArgs makes a complaint about arguments a usage error. A word that is no
+// command is one, too.
+func usageArgs(check cobra.PositionalArgs) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		err := check(cmd, args)
+		if err == nil {
+			return nil
+		}
+		hint := cmd.CommandPath() + " --help"
+		if near := cmd.SuggestionsFor(first(args)); len(near) > 0 {
+			hint = "did you mean " + strings.Join(near, " or ") + "?"
+		}
+		return app.Usage(fmt.Errorf("%w\nhint: %s", err, hint))
+	}
+}
+
+func first(args []string) string {
+	if len(args) == 0 {
+		return ""
+	}
+	return args[0]
+}

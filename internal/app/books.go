@@ -1,0 +1,161 @@
+package app
+
+import (
+	"net"
+	"strings"
+	"sync/atomic"
+
+	"go.uber.org/zap"
+
+	"github.com/understudy-proxy/understudy/fixtures"
+	"github.com/understudy-proxy/understudy/internal/admin"
+	"github.com/understudy-proxy/understudy/internal/telemetry"
+	"github.com/understudy-proxy/understudy/proxy"
+	"github.com/understudy-proxy/understudy/proxy/wire"
+	"github.com/understudy-proxy/understudy/recorder"
+)
+
+// tapes lets the recorder record for the pipeline.
+type tapes struct{ *recorder.Recorder }
+
+func (t tapes) Begin(x *proxy.Exchange) proxy.Tape {
+	if tape := t.Recorder.Begin(&x.Exchange); tape != nil {
+		return tape
+	}
+	return nil // not a nil *Tape in a non-nil interface
+}
+
+// books are told of every connection and exchange: the ledger, the metrics, the
+// live view of the admin API, and the access log.
+type books struct {
+	ledger    *recorder.Ledger
+	metrics   *telemetry.Metrics
+	exchanges *admin.Ring[admin.Exchange]
+	missed    *admin.Ring[admin.Miss]
+	access    *zap.Logger // nil where exchanges are not logged
+
+	finished, misses, faults atomic.Uint64
+}
+
+func (b *books) ConnOpened(*wire.Conn) { b.ledger.ConnOpened() }
+
+func (b *books) ConnClosed(c *wire.Conn, end proxy.ConnEnd) {
+	b.ledger.ConnClosed(recorder.Connection{
+		Door: c.Door, Client: clientOf(c.Client), Host: end.Host, Protocol: end.Protocol,
+		Fate: recorder.Fate(end.Fate), Reason: end.Reason, BytesIn: end.BytesIn, BytesOut: end.BytesOut,
+	})
+	b.metrics.Connection(string(end.Fate))
+}
+
+func (b *books) ExchangeBegun(x *proxy.Exchange) {
+	b.metrics.Begin(x.Request.Method, x.Request.Scheme)
+}
+
+func (b *books) ExchangeDone(x *proxy.Exchange) {
+	b.finished.Add(1)
+	switch {
+	case x.Outcome == fixtures.OutcomeFault:
+		b.faults.Add(1)
+	case x.Miss != nil:
+		b.misses.Add(1)
+	}
+	t := &x.Times
+	source := sourceOf(x)
+	b.ledger.Finish(recorder.Entry{
+		Host: x.Request.Host, Protocol: x.Request.Proto, Outcome: x.Outcome, Source: source, Fired: x.Fired,
+		Upstream: x.Upstream, Injected: t.Injected, Own: t.Own,
+	})
+	b.metrics.End(x.Request.Method, x.Request.Scheme)
+	b.observe(x, source)
+	b.show(x)
+	if b.access != nil {
+		if e := b.access.Check(zap.InfoLevel, "exchange"); e != nil {
+			e.Write(zap.Uint64("id", x.ID), zap.String("method", x.Request.Method), zap.String("host", x.Request.Host),
+				zap.String("path", x.Request.Path()), zap.Int("status", x.Response.Status), zap.String("outcome", outcomeName(x.Outcome)),
+				zap.String("source", x.Source), zap.Duration("total", x.Total), zap.Duration("upstream", x.Upstream),
+				zap.Duration("injected", t.Injected), zap.Duration("own", t.Own), zap.Strings("rules", x.Fired))
+		}
+	}
+}
+
+func (b *books) observe(x *proxy.Exchange, source recorder.Source) {
+	e := &telemetry.Exchange{
+		Method: x.Request.Method, Scheme: x.Request.Scheme, Proto: x.Request.Proto, Path: x.Request.Target,
+		Status: x.Response.Status, Outcome: string(x.Outcome), Source: kindOf(x),
+		Duration: x.Total, Upstream: x.Upstream, Injected: x.Times.Injected, Own: x.Times.Own,
+		RequestBytes: x.Request.Body.Size, ResponseBytes: x.Response.Body.Size, Fired: x.Fired,
+	}
+	if x.Outcome != fixtures.OutcomeComplete {
+		e.ErrorType = string(x.Outcome)
+	}
+	if source == recorder.SourceUpstream {
+		e.UpstreamHost, e.UpstreamPort = hostPort(x.Request.Scheme, x.Request.Host)
+	}
+	b.metrics.Observe(e)
+}
+
+func (b *books) show(x *proxy.Exchange) {
+	b.exchanges.Push(admin.Exchange{
+		ID: x.ID, At: x.At, Client: x.Client, Method: x.Request.Method, URL: x.Request.URL(), Proto: x.Request.Proto,
+		Status: x.Response.Status, Outcome: outcomeName(x.Outcome), Error: x.Error, Source: x.Source,
+		DurationSeconds: x.Total.Seconds(), UpstreamSeconds: x.Upstream.Seconds(),
+		InjectedSeconds: x.Times.Injected.Seconds(), OwnSeconds: x.Times.Own.Seconds(),
+		RequestBytes: x.Request.Body.Size, ResponseBytes: x.Response.Body.Size,
+		Rules: append([]string{}, x.Fired...), Recorded: x.Recording,
+	})
+	if x.Miss == nil {
+		return
+	}
+	miss := admin.Miss{
+		At: x.At, Method: x.Request.Method, URL: x.Request.URL(), Nearest: x.Miss.Nearest,
+		Forwarded: x.Source == "upstream", Differences: make([]admin.Difference, len(x.Miss.Differences)),
+	}
+	for i, d := range x.Miss.Differences {
+		miss.Differences[i] = admin.Difference(d)
+	}
+	b.missed.Push(miss)
+}
+
+// sourceOf is who answered, as the ledger has it.
+func sourceOf(x *proxy.Exchange) recorder.Source {
+	switch {
+	case x.Source == "upstream":
+		return recorder.SourceUpstream
+	case x.Source == "rule":
+		return recorder.SourceFault
+	case x.Source != "":
+		return recorder.SourceHit
+	case x.Outcome == fixtures.OutcomeMiss:
+		return recorder.SourceMiss
+	}
+	return recorder.SourceNobody
+}
+
+// kindOf is who answered, as a metric's label has it: a small set of words.
+func kindOf(x *proxy.Exchange) string {
+	switch {
+	case x.Source == "upstream", x.Source == "rule", x.Source == "":
+		return x.Source
+	case strings.HasPrefix(x.Source, "stub "):
+		return "stub"
+	}
+	return "cassette"
+}
+
+func outcomeName(o fixtures.Outcome) string {
+	if o == fixtures.OutcomeComplete {
+		return "complete"
+	}
+	return string(o)
+}
+
+// hostPort splits an authority, with the scheme's port where it names none.
+func hostPort(scheme, authority string) (host, port string) {
+	if h, p, err := net.SplitHostPort(authority); err == nil {
+		return h, p
+	}
+	if scheme == "https" {
+		return authority, "443"
+	}
+	return authority, "80"
+}

@@ -1,0 +1,332 @@
+package app
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/understudy-proxy/understudy/internal/admin"
+	"github.com/understudy-proxy/understudy/internal/config"
+	"github.com/understudy-proxy/understudy/internal/telemetry"
+	"github.com/understudy-proxy/understudy/internal/timing"
+	"github.com/understudy-proxy/understudy/proxy"
+	"github.com/understudy-proxy/understudy/proxy/ca"
+	"github.com/understudy-proxy/understudy/proxy/upstream"
+	"github.com/understudy-proxy/understudy/recorder"
+	"github.com/understudy-proxy/understudy/rules"
+)
+
+// parts is a run, built and not yet started. Fields that a run has no use for
+// are nil.
+type parts struct {
+	o      Options
+	c      *config.Config
+	log    *zap.Logger
+	events *Events
+	start  time.Time
+	seed   uint64
+
+	books     *books
+	engine    *rules.Engine
+	places    []rules.Place
+	rulesOpts rules.Options
+	player    *player
+	recorder  *recorder.Recorder
+	transport *upstream.Transport
+	authority *ca.Authority
+	pipeline  *proxy.Pipeline
+	server    *proxy.Server
+	admin     *admin.Server
+	state     state
+
+	listeners []listener
+	output    string // the cassette that is recorded; "" for none
+	ownToken  string // the file of a token that ends with the run; "" for none
+}
+
+// listener is an open door.
+type listener struct {
+	config.Listener
+	ln    net.Listener
+	shown string // as in `listening KIND SHOWN`
+}
+
+// build makes all parts and opens all sockets. On an error nothing is left open.
+func build(o Options) (*parts, error) {
+	p := &parts{o: o, c: o.Config, start: time.Now()}
+	steps := []func() error{
+		p.makeLog, p.checkScope, p.makeRules, p.makePlayer, p.makeAuthority, p.makeUpstream,
+		p.openListeners, p.makeRecorder, p.makePipeline, p.makeAdmin,
+	}
+	for _, step := range steps {
+		if err := step(); err != nil {
+			p.abandon()
+			return nil, err
+		}
+	}
+	return p, nil
+}
+
+// abandon closes what build had opened.
+func (p *parts) abandon() {
+	for _, l := range p.listeners {
+		_ = l.ln.Close()
+	}
+	if p.recorder != nil {
+		ended, cancel := context.WithCancel(context.Background())
+		cancel()
+		_ = p.recorder.Run(ended) // gives its lock back
+	}
+	if p.transport != nil {
+		_ = p.transport.Close()
+	}
+}
+
+func (p *parts) makeLog() error {
+	log, err := telemetry.NewLogger(p.c.Log.Level, p.c.Log.Format, p.o.Stderr)
+	if err != nil {
+		return Usage(err)
+	}
+	p.log = log
+	// With a command, standard output is the command's.
+	out := p.o.Stdout
+	if len(p.o.Command) > 0 {
+		out = p.o.Stderr
+	}
+	p.events = NewEvents(out, p.o.JSON)
+	p.seed = p.c.Seed
+	if !p.c.IsSet("seed") {
+		p.seed = timing.Root()
+	}
+	return nil
+}
+
+// checkScope refuses what this version cannot do, by name.
+func (p *parts) checkScope() error {
+	if p.c.Timing == config.TimingModel {
+		return BadInput(errors.New("timing model: fitted models are not in this version\nhint: --timing recorded plays each answer at its recorded pace"))
+	}
+	if !p.c.Link.Both.IsZero() || !p.c.Link.Down.IsZero() || !p.c.Link.Up.IsZero() {
+		return Setup(errors.New("link: shaping links is not in this version\nhint: rules add delay, throttle and faults per request: docs/rules.md"))
+	}
+	for _, l := range p.c.Listen {
+		if l.Kind == config.ListenTransparent {
+			return Setup(fmt.Errorf("listen on transparent %s: transparent capture is not in this version\nhint: --forward with proxy variables, or --reverse ADDR=URL", l.Addr))
+		}
+	}
+	if len(p.c.Listen) == 0 {
+		if len(p.o.Command) == 0 {
+			return Usage(errors.New("nothing to listen on\nhint: --forward :8080, --reverse :9001=http://127.0.0.1:7001, or a command behind --"))
+		}
+		p.c.Listen = []config.Listener{{Kind: config.ListenForward, Addr: "127.0.0.1:0"}}
+	}
+	if p.c.Mode == config.ModeReplay && len(p.c.Cassettes) == 0 && p.c.OnMiss == config.MissFail {
+		return Usage(errors.New("replay: no cassette\nhint: -f DIR, or --on-miss record to begin one"))
+	}
+	return nil
+}
+
+func (p *parts) makeRules() error {
+	p.rulesOpts = rules.Options{Empirical: empirical}
+	if !p.c.Rules.IsZero() {
+		p.places = append(p.places, rules.Place{Path: p.c.File, Shared: true})
+	}
+	for _, f := range p.c.RuleFiles {
+		p.places = append(p.places, rules.Place{Path: f})
+	}
+	p.engine = rules.NewEngine(p.seed, func(rule string, err error) {
+		p.log.Warn("rule cannot be evaluated; it counts as no match", zap.String("rule", rule), zap.Error(err))
+	})
+	if len(p.places) == 0 {
+		return nil
+	}
+	set, err := rules.Load(p.places, p.rulesOpts)
+	if err != nil {
+		return BadInput(err)
+	}
+	p.engine.Swap(set)
+	return nil
+}
+
+func (p *parts) makeAuthority() error {
+	needed := p.c.Intercept.CADir != ""
+	for _, l := range p.c.Listen {
+		needed = needed || l.Kind == config.ListenForward || l.Kind == config.ListenReverse
+	}
+	if !needed {
+		return nil
+	}
+	dir := p.c.Intercept.CADir
+	if dir == "" {
+		var err error
+		if dir, err = ca.DefaultDir(); err != nil {
+			return Setup(err)
+		}
+	}
+	authority, err := ca.Load(dir)
+	if err != nil {
+		return Setup(err)
+	}
+	p.authority = authority
+	return nil
+}
+
+func (p *parts) makeUpstream() error {
+	if p.c.Mode == config.ModeReplay && p.c.OnMiss == config.MissFail {
+		return nil // nothing may go out
+	}
+	u := &p.c.Upstream
+	p.transport = &upstream.Transport{
+		InsecureSkipVerify: u.Insecure, Resolve: u.ConnectTo,
+		DialTimeout: u.Timeouts.Connect, TLSHandshakeTimeout: u.Timeouts.TLS,
+		ResponseHeaderTimeout: u.Timeouts.ResponseHeader, IdleTimeout: u.Timeouts.Idle,
+	}
+	if u.CAFile == "" {
+		return nil
+	}
+	roots, err := x509.SystemCertPool()
+	if err != nil {
+		return Setup(fmt.Errorf("system roots: %w", err))
+	}
+	data, err := os.ReadFile(u.CAFile)
+	if err != nil {
+		return BadInput(fmt.Errorf("upstream.ca_file: %w", err))
+	}
+	if !roots.AppendCertsFromPEM(data) {
+		return BadInput(fmt.Errorf("upstream.ca_file: %s: no certificate in it\nhint: PEM is wanted, with BEGIN CERTIFICATE", u.CAFile))
+	}
+	p.transport.RootCAs = roots
+	return nil
+}
+
+func (p *parts) openListeners() error {
+	for _, l := range p.c.Listen {
+		ln, err := net.Listen("tcp", l.Addr)
+		if err != nil {
+			return Setup(fmt.Errorf("listen %s: %w\nhint: port 0 picks a free one", l, err))
+		}
+		open := listener{Listener: l, ln: ln, shown: "http://" + ln.Addr().String()}
+		if l.Kind == config.ListenTCP {
+			open.shown = ln.Addr().String()
+		}
+		p.listeners = append(p.listeners, open)
+	}
+	return nil
+}
+
+func (p *parts) makeRecorder() error {
+	p.books = &books{
+		ledger:    recorder.NewLedger(0),
+		exchanges: admin.NewRing[admin.Exchange](1000),
+		missed:    admin.NewRing[admin.Miss](200),
+	}
+	p.books.metrics = telemetry.NewMetrics(telemetry.Options{Version: Version, Recorder: p.recorderStats})
+	if p.c.Log.Access {
+		p.books.access = p.log
+	}
+	if p.c.Mode != config.ModeRecord && (p.c.Mode != config.ModeReplay || p.c.OnMiss != config.MissRecord) {
+		return nil
+	}
+	p.output = p.c.Output
+	if p.output == "" {
+		p.output = filepath.Join("cassettes", p.start.Format("2006-01-02T150405"))
+	}
+	rec, err := recorder.New(p.output, recorder.Options{
+		Redaction: p.c.Redaction, BodyLimit: int(min(p.c.Limits.BodyMemory, 256<<10)), Budget: p.c.Limits.QueueBytes,
+		Tool: "understudy " + Version, Ledger: p.books.ledger,
+		OnError: func(err error) {
+			p.log.Error("the recording has stopped; traffic goes on", zap.Error(err))
+		},
+	})
+	if err != nil {
+		return coded(ExitSetup, err)
+	}
+	p.recorder = rec
+	return nil
+}
+
+// recorderStats feeds the metrics.
+func (p *parts) recorderStats() telemetry.RecorderStats {
+	if p.recorder == nil {
+		return telemetry.RecorderStats{}
+	}
+	s := p.recorder.Stats()
+	out := telemetry.RecorderStats{QueueExchanges: int64(s.Waiting), QueueBytes: s.Held, Written: int64(s.Recorded)}
+	for _, n := range s.Dropped {
+		out.Dropped += int64(n)
+	}
+	return out
+}
+
+func (p *parts) makePipeline() error {
+	o := proxy.Options{
+		Observer: p.books, Planner: planner{p.engine, p.start}, Log: p.log, Start: p.start,
+		Rhythm: p.c.Timing == config.TimingRecorded, Speed: p.c.Speed, ServerTiming: p.c.ServerTiming,
+		BodyLimit: int(max(p.c.Limits.BodyMemory, 16<<20)),
+	}
+	if p.transport != nil {
+		o.Upstream = p.transport
+	}
+	if p.player != nil {
+		o.Responder = p.player
+	}
+	switch p.c.OnMiss {
+	case config.MissForward:
+		o.OnMiss = proxy.MissForward
+	case config.MissRecord:
+		o.OnMiss = proxy.MissRecord
+	}
+	if p.recorder != nil {
+		o.Recorder = tapes{p.recorder}
+	}
+	p.pipeline = proxy.NewPipeline(o)
+	p.server = &proxy.Server{
+		Pipeline: p.pipeline, Planner: o.Planner, Observer: p.books, Log: p.log,
+		Pass: func(host string) bool { return !p.c.Intercept.Inspect(host) },
+		Dial: p.dialOut,
+	}
+	if p.authority != nil {
+		p.server.TLS = func(host string) *tls.Config { return p.authority.TLSConfig(host) }
+		data, err := os.ReadFile(p.authority.CertPath())
+		if err != nil {
+			return Setup(fmt.Errorf("certificate authority: %w", err))
+		}
+		p.server.CACert = data
+	}
+	return nil
+}
+
+// dialOut reaches the destination of a connection that is passed on unread.
+func (p *parts) dialOut(ctx context.Context, network, addr string) (net.Conn, error) {
+	if to, ok := p.c.Upstream.ConnectTo[addr]; ok {
+		addr = to
+	}
+	if p.c.Mode == config.ModeReplay && p.c.OnMiss == config.MissFail {
+		return nil, fmt.Errorf("pass %s: replay sends nothing out; --on-miss forward lets it", addr)
+	}
+	return (&net.Dialer{Timeout: p.c.Upstream.Timeouts.Connect}).DialContext(ctx, network, addr)
+}
+
+// serve serves one listener until ctx ends.
+func (p *parts) serve(ctx context.Context, l listener) error {
+	switch l.Kind {
+	case config.ListenReverse:
+		to, err := url.Parse(l.To)
+		if err != nil {
+			return err
+		}
+		return p.server.ServeReverse(ctx, l.ln, to)
+	case config.ListenTCP:
+		return p.server.ServeTCP(ctx, l.ln, l.To)
+	}
+	return p.server.ServeForward(ctx, l.ln)
+}

@@ -1,0 +1,53 @@
+package app
+
+import (
+	"net"
+	"time"
+
+	"github.com/understudy-proxy/understudy/fixtures"
+	"github.com/understudy-proxy/understudy/proxy"
+	"github.com/understudy-proxy/understudy/proxy/wire"
+	"github.com/understudy-proxy/understudy/rules"
+)
+
+// planner lets the rules decide for the pipeline.
+type planner struct {
+	engine *rules.Engine
+	start  time.Time // zero of the run's clock
+}
+
+func (p planner) Door(c *wire.Conn, host string) (fixtures.Refusal, string) {
+	return p.engine.Door(&rules.Arrival{
+		Conn: c.ID, Client: clientOf(c.Client), Door: c.Door, Host: host, Elapsed: time.Since(p.start),
+	})
+}
+
+func (p planner) NeedsBody(x *proxy.Exchange) bool { return p.engine.NeedsBody(&x.Request) }
+
+func (p planner) Plan(x *proxy.Exchange) fixtures.Plan { return p.engine.Plan(input(x)) }
+
+func (p planner) PlanResponse(x *proxy.Exchange) fixtures.Plan {
+	in := input(x)
+	in.Response = &x.Response
+	in.TTFB = x.Times.FirstByte - x.Times.UpstreamSent
+	return p.engine.PlanResponse(in, x.Plan)
+}
+
+func input(x *proxy.Exchange) *rules.Input {
+	return &rules.Input{
+		Request: &x.Request, Body: x.Request.Body.Bytes,
+		Client: x.Client, Door: x.Wire.Door,
+		InFlight: x.Times.InFlight, Rate: x.Rate, Elapsed: x.Elapsed,
+	}
+}
+
+// clientOf returns an address without its port.
+func clientOf(a net.Addr) string {
+	if a == nil {
+		return ""
+	}
+	if host, _, err := net.SplitHostPort(a.String()); err == nil {
+		return host
+	}
+	return a.String()
+}

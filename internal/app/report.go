@@ -1,0 +1,75 @@
+package app
+
+import (
+	"bytes"
+	"fmt"
+
+	"github.com/understudy-proxy/understudy/fixtures/cassette"
+	"github.com/understudy-proxy/understudy/internal/admin"
+	"github.com/understudy-proxy/understudy/internal/config"
+)
+
+// report tells, at the end, what happened: one screen for people, one event for scripts.
+func (p *parts) report() {
+	snap := p.books.ledger.Snapshot()
+	if p.o.JSON {
+		fields := map[string]any{"ledger": snap, "misses": p.books.misses.Load(), "seed": fmt.Sprint(p.seed)}
+		if p.output != "" {
+			fields["cassette"] = p.output
+		}
+		p.events.Note("report", "", fields)
+		return
+	}
+	var b bytes.Buffer
+	if err := snap.Text(&b); err != nil { // a buffer takes all
+		return
+	}
+	if n := p.books.misses.Load(); n > 0 {
+		fmt.Fprintf(&b, "\n%d misses; the latest:\n", n)
+		for _, m := range p.books.missed.Latest(3, func(*admin.Miss) bool { return true }) {
+			fmt.Fprintf(&b, "  %s %s", m.Method, withoutQuery(m.URL))
+			if m.Nearest != "" {
+				fmt.Fprintf(&b, "  nearest %s", m.Nearest)
+			}
+			if len(m.Differences) > 0 {
+				d := m.Differences[0]
+				fmt.Fprintf(&b, ": %s: want %q, got %q", d.Field, d.Want, d.Got)
+			}
+			fmt.Fprintln(&b)
+		}
+	}
+	if p.c.Mode == config.ModeReplay && p.player != nil {
+		if n := len(p.player.unused()); n > 0 {
+			fmt.Fprintf(&b, "\n%d of %d recorded exchanges and stubs were never asked for\n", n, p.player.exchanges+p.player.stubs)
+		}
+	}
+	if p.output != "" {
+		fmt.Fprintf(&b, "\ncassette %s\n", p.output)
+		p.proposals(&b)
+	}
+	_, _ = p.o.Stderr.Write(b.Bytes())
+}
+
+// proposals points out what changed between recordings of the same call, which a replay
+// would then miss. Nothing is applied: `understudy cassette volatile` does that.
+func (p *parts) proposals(b *bytes.Buffer) {
+	c, err := cassette.Open(p.output)
+	if err != nil {
+		return
+	}
+	found, err := Volatile(c)
+	if err != nil || len(found) == 0 {
+		return
+	}
+	fmt.Fprintf(b, "%d values change between recordings of the same call, such as %s;\n"+
+		"a replay misses on them unless they are ignored: understudy cassette volatile %s\n", len(found), DescribeIgnore(found[0].Ignore), p.output)
+}
+
+func withoutQuery(url string) string {
+	for i := range len(url) {
+		if url[i] == '?' {
+			return url[:i] + "?…"
+		}
+	}
+	return url
+}

@@ -1,0 +1,235 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/understudy-proxy/understudy/internal/config"
+	"github.com/understudy-proxy/understudy/internal/place"
+	"github.com/understudy-proxy/understudy/rules"
+)
+
+// Options are a run's configuration and surroundings.
+type Options struct {
+	Config  *config.Config // never nil
+	Command []string       // the program to capture; empty to serve until a signal
+	JSON    bool           // events as JSON objects
+	Stdin   io.Reader
+	Stdout  io.Writer
+	Stderr  io.Writer
+}
+
+// state is what the admin API tells of a run's life.
+type state struct {
+	serving    atomic.Bool
+	draining   atomic.Bool
+	rulesError atomic.Pointer[string]
+}
+
+// Run records, replays or passes on, as the configuration says, until the
+// command ends, ctx ends, or SIGINT or SIGTERM comes; a second signal ends the process
+// at once. It returns the exit code and, where there is something to say, an error.
+func Run(ctx context.Context, o Options) (int, error) {
+	p, err := build(o)
+	if err != nil {
+		return ExitCode(err), err
+	}
+	return p.run(ctx)
+}
+
+func (p *parts) run(ctx context.Context) (int, error) {
+	ctx, drain := context.WithCancel(ctx)
+	defer drain()
+	stopSignals := p.watchSignals(drain)
+	defer stopSignals()
+
+	// What serves ends with ctx; what keeps the books outlives it.
+	books, closeBooks := context.WithCancel(context.WithoutCancel(ctx))
+	defer closeBooks()
+	var keep, serve errgroup.Group
+	if p.recorder != nil {
+		keep.Go(func() error { return p.recorder.Run(books) })
+	}
+	if p.admin != nil {
+		keep.Go(func() error { return p.admin.Run(books) })
+	}
+	if len(p.places) > 0 {
+		w := rules.NewWatcher(p.engine, p.places, p.rulesOpts, p.reloaded)
+		keep.Go(func() error { return w.Run(books) })
+	}
+	for _, l := range p.listeners {
+		serve.Go(func() error {
+			defer drain() // one door that fails closes the others
+			return p.serve(ctx, l)
+		})
+	}
+	p.announce()
+	p.state.serving.Store(true)
+
+	code, cmdErr := p.command(ctx, drain)
+	<-ctx.Done()
+	p.state.draining.Store(true)
+	err := serve.Wait()
+	if p.transport != nil {
+		_ = p.transport.Close()
+	}
+	closeBooks()
+	err = errors.Join(err, keep.Wait(), cmdErr)
+	if p.ownToken != "" {
+		_ = os.Remove(p.ownToken)
+	}
+	p.report()
+	_ = p.log.Sync()
+	return p.exit(code, err)
+}
+
+// exit is the run's exit code: the command's own where it failed, then ours.
+func (p *parts) exit(code int, err error) (int, error) {
+	switch {
+	case code != 0:
+		return code, err
+	case err != nil:
+		return ExitCode(err), err
+	case p.c.Mode == config.ModeReplay && p.c.OnMiss == config.MissFail && p.books.misses.Load() > 0:
+		return ExitMisses, nil
+	}
+	return ExitOK, nil
+}
+
+// command runs the command, if there is one, and then ends the run.
+func (p *parts) command(ctx context.Context, drain func()) (int, error) {
+	if len(p.o.Command) == 0 {
+		return 0, nil
+	}
+	defer drain()
+	dir, err := os.MkdirTemp("", "understudy-")
+	if err != nil {
+		return ExitSetup, err
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	cmd := &Command{Args: p.o.Command, Stdin: p.o.Stdin, Stdout: p.o.Stdout, Stderr: p.o.Stderr}
+	for _, l := range p.listeners {
+		if l.Kind == config.ListenForward {
+			if cmd.Env, err = Environ(dir, l.ln.Addr().String(), p.authority, os.Getenv); err != nil {
+				return ExitSetup, err
+			}
+			break
+		}
+	}
+	return cmd.Run(ctx)
+}
+
+// watchSignals drains at the first SIGINT or SIGTERM and exits at the second.
+// With a command, signals are the command's affair: its end ends the run.
+func (p *parts) watchSignals(drain func()) (stop func()) {
+	if len(p.o.Command) > 0 {
+		return func() {}
+	}
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
+	done := make(chan struct{})
+	go func() { // ends with stop
+		for n := 0; ; n++ {
+			select {
+			case s := <-signals:
+				if n > 0 {
+					os.Exit(128 + int(s.(syscall.Signal)))
+				}
+				p.log.Info("draining; a second signal ends at once", zap.Stringer("signal", s))
+				drain()
+			case <-done:
+				return
+			}
+		}
+	}()
+	return func() {
+		signal.Stop(signals)
+		close(done)
+	}
+}
+
+// announce tells what is ready.
+func (p *parts) announce() {
+	for _, l := range p.listeners {
+		p.events.Listening(string(l.Kind), l.shown, l.To)
+	}
+	if p.admin != nil {
+		p.events.Note("admin", "", map[string]any{"url": p.admin.URL(), "token_file": p.tokenFile()})
+		p.log.Info("admin API", zap.String("url", p.admin.URL()), zap.String("token_file", p.tokenFile()))
+	}
+	p.events.Note("seed", "", map[string]any{"seed": fmt.Sprint(p.seed)})
+	p.log.Info("seed", zap.Uint64("seed", p.seed), zap.String("again", fmt.Sprintf("--seed %d", p.seed)))
+	if p.output != "" {
+		p.events.Note("recording", "", map[string]any{"cassette": p.output})
+		p.log.Info("recording", zap.String("cassette", p.output))
+	}
+	if p.player != nil {
+		p.log.Info("replaying", zap.Int("exchanges", p.player.exchanges), zap.Int("stubs", p.player.stubs))
+	}
+	if n := p.engine.Set().Len(); n > 0 {
+		p.log.Info("rules", zap.Int("rules", n))
+	}
+}
+
+// reloaded tells of a change of the rules.
+func (p *parts) reloaded(r rules.Reload) {
+	switch {
+	case r.Err != nil:
+		text := place.Detail(r.Err)
+		p.state.rulesError.Store(&text)
+		p.books.metrics.Reload(false)
+		p.log.Error("rules refused; the old ones stay in force\n" + text)
+		p.events.Note("rules_refused", "", map[string]any{"error": text})
+	case r.Notice != "":
+		p.log.Warn("rules", zap.String("notice", r.Notice))
+	default:
+		p.state.rulesError.Store(nil)
+		p.books.metrics.Reload(true)
+		p.log.Info("rules are live", zap.Int("rules", r.Set.Len()), zap.Strings("added", r.Change.Added),
+			zap.Strings("changed", r.Change.Changed), zap.Strings("removed", r.Change.Removed))
+		p.events.Note("rules_live", "", map[string]any{"rules": r.Set.Len(),
+			"added": r.Change.Added, "changed": r.Change.Changed, "removed": r.Change.Removed})
+	}
+}
+
+// tokenFile is where the admin API's token can be read: the user's own file, or
+// one of this run.
+func (p *parts) tokenFile() string {
+	if p.c.Admin.TokenFile != "" {
+		return p.c.Admin.TokenFile
+	}
+	if p.c.Admin.Token != "" {
+		return ""
+	}
+	dir, err := stateDir()
+	if err != nil {
+		return ""
+	}
+	return filepath.Join(dir, fmt.Sprintf("admin-%d.token", os.Getpid()))
+}
+
+// stateDir is where this user's runs leave what others may read while they run.
+func stateDir() (string, error) {
+	if dir := os.Getenv("XDG_STATE_HOME"); filepath.IsAbs(dir) {
+		return filepath.Join(dir, "understudy"), nil
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return "", err
+	}
+	return filepath.Join(home, ".local", "state", "understudy"), nil
+}
+
+// uptime is how long the run has lasted.
+func (p *parts) uptime() time.Duration { return time.Since(p.start) }

@@ -1,0 +1,154 @@
+package app
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// Self is another run of this program, started with --json: what the gate and
+// the demo measure and show is the program that the user has.
+type Self struct {
+	cmd    *exec.Cmd
+	stderr lockedBuffer
+	mu     sync.Mutex
+	events []map[string]any
+	more   chan struct{} // signals a new event; closed at the end of the events
+}
+
+// StartSelf runs this program with args and returns once it says that it
+// listens. It is ended by Stop, or killed when ctx ends.
+func StartSelf(ctx context.Context, args ...string) (*Self, error) {
+	exe, err := os.Executable()
+	if err != nil {
+		return nil, fmt.Errorf("find this program: %w", err)
+	}
+	s := &Self{cmd: exec.CommandContext(ctx, exe, append(args, "--json")...), more: make(chan struct{}, 64)}
+	s.cmd.Stderr = &s.stderr
+	s.cmd.WaitDelay = 5 * time.Second
+	dieWithParent(s.cmd)
+	out, err := s.cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := s.cmd.Start(); err != nil {
+		return nil, fmt.Errorf("start understudy: %w", err)
+	}
+	go func() { // ends with the process's standard output
+		defer close(s.more)
+		lines := bufio.NewScanner(out)
+		lines.Buffer(nil, 16<<20)
+		for lines.Scan() {
+			var e map[string]any
+			if json.Unmarshal(lines.Bytes(), &e) != nil {
+				continue
+			}
+			s.mu.Lock()
+			s.events = append(s.events, e)
+			s.mu.Unlock()
+			select {
+			case s.more <- struct{}{}:
+			default: // whoever waits will look at all there is
+			}
+		}
+	}()
+	if _, err := s.Wait(ctx, "seed"); err != nil { // the last one at the start
+		_ = s.cmd.Process.Kill()
+		_ = s.cmd.Wait()
+		return nil, err
+	}
+	return s, nil
+}
+
+// PID is its process.
+func (s *Self) PID() int { return s.cmd.Process.Pid }
+
+// Event returns the first event of a kind that it has told so far.
+func (s *Self) Event(kind string) (map[string]any, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, e := range s.events {
+		if e["event"] == kind {
+			return e, true
+		}
+	}
+	return nil, false
+}
+
+// Wait returns the first event of a kind, once it is there. It fails when the
+// program ends without it.
+func (s *Self) Wait(ctx context.Context, kind string) (map[string]any, error) {
+	for {
+		if e, ok := s.Event(kind); ok {
+			return e, nil
+		}
+		select {
+		case _, open := <-s.more:
+			if e, ok := s.Event(kind); ok {
+				return e, nil
+			}
+			if !open {
+				return nil, fmt.Errorf("understudy %s ended early: %s", strings.Join(s.cmd.Args[1:], " "), strings.TrimSpace(s.stderr.String()))
+			}
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// Address is where its first listener of a kind ("forward", "reverse", "tcp") is.
+func (s *Self) Address(kind string) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, e := range s.events {
+		if e["event"] == "listening" && e["kind"] == kind {
+			addr, _ := e["address"].(string)
+			return addr
+		}
+	}
+	return ""
+}
+
+// Stop drains it and returns its exit code.
+func (s *Self) Stop() (int, error) {
+	if err := s.cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return 0, err
+	}
+	for range s.more { // the events' end comes before the process's
+	}
+	err := s.cmd.Wait()
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok && exit.ExitCode() >= 0 {
+		return exit.ExitCode(), nil
+	}
+	return 0, err
+}
+
+// Stderr is what it said so far on standard error.
+func (s *Self) Stderr() string { return s.stderr.String() }
+
+// lockedBuffer is a buffer that is read while it is written.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}

@@ -1,0 +1,205 @@
+package proxy
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"time"
+)
+
+// protocol is what a connection's first bytes look like.
+type protocol string
+
+const (
+	protoNothing protocol = "" // closed before a byte
+	protoHTTP1   protocol = "http/1.1"
+	protoHTTP2   protocol = "h2"
+	protoTLS     protocol = "tls"
+	protoRaw     protocol = "raw"
+)
+
+// preface is the start of an HTTP/2 connection (RFC 9113, 3.4).
+const preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+
+// peekConn is a connection some of whose bytes were read ahead: Read gives
+// those first.
+type peekConn struct {
+	net.Conn
+	ahead []byte
+}
+
+// Read returns the bytes read ahead, then the connection's own.
+func (c *peekConn) Read(p []byte) (int, error) {
+	if len(c.ahead) > 0 {
+		n := copy(p, c.ahead)
+		c.ahead = c.ahead[n:]
+		if len(c.ahead) == 0 {
+			c.ahead = nil
+		}
+		return n, nil
+	}
+	return c.Conn.Read(p)
+}
+
+// NetConn returns the connection below, for socket options.
+func (c *peekConn) NetConn() net.Conn { return c.Conn }
+
+// CloseWrite passes half-close on.
+func (c *peekConn) CloseWrite() error { return closeWrite(c.Conn) }
+
+// more reads once from the connection and keeps the bytes.
+func (c *peekConn) more() error {
+	buf := make([]byte, 2048)
+	n, err := c.Conn.Read(buf)
+	c.ahead = append(c.ahead, buf[:n]...)
+	if n > 0 {
+		return nil
+	}
+	return err
+}
+
+// sniff reads ahead as little as tells the protocol. A client that says
+// nothing within patience is waiting for the server to speak: raw. It returns
+// when ctx ends, too.
+func sniff(ctx context.Context, nc net.Conn, patience time.Duration) (*peekConn, protocol, error) {
+	c := &peekConn{Conn: nc}
+	if patience > 0 {
+		if err := nc.SetReadDeadline(time.Now().Add(patience)); err != nil {
+			return c, protoNothing, err
+		}
+	}
+	// A shutdown must not wait for a client that never speaks.
+	stop := context.AfterFunc(ctx, func() { _ = nc.SetReadDeadline(time.Unix(1, 0)) })
+	p, err := c.guess()
+	if !stop() && err == nil {
+		err = ctx.Err()
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) && patience > 0 && ctx.Err() == nil {
+		p, err = protoRaw, nil
+	}
+	if err == nil {
+		err = nc.SetReadDeadline(time.Time{})
+	}
+	return c, p, err
+}
+
+func (c *peekConn) guess() (protocol, error) {
+	for {
+		if p, sure := guess(c.ahead); sure {
+			return p, nil
+		}
+		if err := c.more(); err != nil {
+			if errors.Is(err, io.EOF) && len(c.ahead) > 0 {
+				return protoRaw, nil
+			}
+			return protoNothing, err
+		}
+	}
+}
+
+// guess names the protocol that b begins, and whether that is certain.
+func guess(b []byte) (protocol, bool) {
+	switch {
+	case len(b) == 0:
+		return protoNothing, false
+	case b[0] == 0x16: // TLS handshake record (RFC 8446, 5.1)
+		return protoTLS, true
+	case bytes.HasPrefix([]byte(preface), b):
+		return protoHTTP2, len(b) == len(preface)
+	case bytes.HasPrefix(b, []byte(preface)):
+		return protoHTTP2, true
+	}
+	// An empty line may precede a request line (RFC 9112, 2.2).
+	b = bytes.TrimLeft(b, "\r\n")
+	for i, ch := range b {
+		switch {
+		case ch == ' ' && i > 0:
+			return protoHTTP1, true
+		case !isToken(ch) || i >= 32:
+			return protoRaw, true
+		}
+	}
+	return protoHTTP1, false
+}
+
+// isToken reports whether ch may stand in a method (RFC 9110, 5.6.2).
+func isToken(ch byte) bool {
+	return ch >= '0' && ch <= '9' || ch >= 'a' && ch <= 'z' || ch >= 'A' && ch <= 'Z' ||
+		bytes.IndexByte([]byte("!#$%&'*+-.^_`|~"), ch) >= 0
+}
+
+// errSniffed ends the look at a ClientHello.
+var errSniffed = errors.New("sniffed")
+
+// clientHello reads ahead a TLS ClientHello and returns what it says. The bytes
+// are kept for whoever handshakes in earnest.
+func clientHello(c *peekConn, patience time.Duration) (serverName string, alpn []string, err error) {
+	if err := c.SetReadDeadline(time.Now().Add(patience)); err != nil {
+		return "", nil, err
+	}
+	look := &helloConn{peekConn: c}
+	found := false
+	// The standard library parses it; nothing is written to the client.
+	err = tls.Server(look, &tls.Config{GetConfigForClient: func(h *tls.ClientHelloInfo) (*tls.Config, error) {
+		serverName, alpn, found = h.ServerName, h.SupportedProtos, true
+		return nil, errSniffed
+	}}).HandshakeContext(context.Background())
+	if found {
+		err = nil
+	}
+	return serverName, alpn, errors.Join(err, c.SetReadDeadline(time.Time{}))
+}
+
+// helloConn reads through a peekConn without consuming, and swallows writes.
+type helloConn struct {
+	*peekConn
+	at int
+}
+
+func (c *helloConn) Read(p []byte) (int, error) {
+	for c.at >= len(c.ahead) {
+		if err := c.more(); err != nil {
+			return 0, err
+		}
+	}
+	n := copy(p, c.ahead[c.at:])
+	c.at += n
+	return n, nil
+}
+
+func (c *helloConn) Write(p []byte) (int, error) { return len(p), nil }
+
+// closeWrite half-closes where the connection can, and does nothing elsewhere.
+func closeWrite(c net.Conn) error {
+	for {
+		switch v := c.(type) {
+		case interface{ CloseWrite() error }:
+			return v.CloseWrite()
+		case interface{ NetConn() net.Conn }:
+			c = v.NetConn()
+		default:
+			return nil
+		}
+	}
+}
+
+// reset makes the close of c send RST where the connection is TCP.
+func reset(c net.Conn) {
+	for {
+		switch v := c.(type) {
+		case *net.TCPConn:
+			_ = v.SetLinger(0)
+			_ = v.Close()
+			return
+		case interface{ NetConn() net.Conn }:
+			c = v.NetConn()
+		default:
+			_ = c.Close()
+			return
+		}
+	}
+}
