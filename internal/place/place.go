@@ -154,6 +154,9 @@ func (f *File) Wrap(err error) *Error {
 // ParseYAML parses data; the result has one document. An empty file gives a
 // nil node. Errors are *Error.
 func ParseYAML(f *File, data []byte) (ast.Node, error) {
+	if line, column := tooDeep(data); line > 0 {
+		return nil, f.At(line, column, "", "brackets are nested more than %d deep", maxDepth)
+	}
 	parsed, err := parser.ParseBytes(data, 0)
 	if err != nil {
 		return nil, f.Wrap(err)
@@ -180,4 +183,30 @@ func DecodeYAML(f *File, n ast.Node, v any) error {
 		return f.Wrap(err)
 	}
 	return nil
+}
+
+// maxDepth is how deep brackets may be nested. The parser's time grows with the
+// square of the depth: 100,000 take it a minute.
+const maxDepth = 500
+
+// tooDeep returns the place of the first bracket that is nested too deep, or 0.
+// It counts those in strings and comments too, where so many that are never
+// closed do not stand either.
+func tooDeep(data []byte) (line, column int) {
+	depth := 0
+	line = 1
+	for _, r := range string(data) {
+		column++
+		switch r {
+		case '\n':
+			line, column = line+1, 0
+		case '[', '{':
+			if depth++; depth > maxDepth {
+				return line, column
+			}
+		case ']', '}':
+			depth = max(depth-1, 0)
+		}
+	}
+	return 0, 0
 }

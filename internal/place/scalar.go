@@ -16,8 +16,8 @@ type Scalar struct {
 	Text string
 
 	file         *File
-	line, column int    // of the scalar's start
-	spots        []spot // of each character of Text and of its end; nil where they could not be told
+	line, column int // of the scalar's start
+	style        token.Type
 }
 
 // spot is a place in a file, both from 1.
@@ -27,34 +27,33 @@ type spot struct{ line, column int }
 func (f *File) Scalar(n ast.Node) (*Scalar, bool) {
 	switch n := n.(type) {
 	case *ast.StringNode:
-		s := f.scalarAt(n.Token, n.Value)
-		s.spots = f.flowSpots(s, n.Token.Type)
-		return s, true
+		return f.scalarAt(n.Token, n.Value, n.Token.Type), true
 	case *ast.LiteralNode:
-		s := f.scalarAt(n.Start, n.Value.Value)
-		s.spots = f.blockSpots(s)
-		return s, true
+		return f.scalarAt(n.Start, n.Value.Value, token.LiteralType), true
 	case *ast.IntegerNode, *ast.FloatNode, *ast.BoolNode, *ast.InfinityNode, *ast.NanNode:
 		t := n.GetToken()
-		s := f.scalarAt(t, t.Value)
-		s.spots = f.flowSpots(s, token.StringType)
-		return s, true
+		return f.scalarAt(t, t.Value, token.StringType), true
 	}
 	return nil, false
 }
 
-func (f *File) scalarAt(t *token.Token, text string) *Scalar {
-	return &Scalar{Text: text, file: f, line: t.Position.Line, column: t.Position.Column}
+func (f *File) scalarAt(t *token.Token, text string, style token.Type) *Scalar {
+	return &Scalar{Text: text, file: f, line: t.Position.Line, column: t.Position.Column, style: style}
 }
 
 // At is a finding at the character of Text that is the index-th, from 0.
-// Beyond the text it is the text's end.
+// Beyond the text it is the text's end. Where the text cannot be followed in
+// the source it is the scalar's start.
 func (s *Scalar) At(index int, hint, format string, args ...any) *Error {
-	if index <= 0 && len(s.spots) < 2 || s.spots == nil {
-		return s.file.At(s.line, s.column, hint, format, args...)
+	spots := s.file.flowSpots
+	if s.style == token.LiteralType {
+		spots = s.file.blockSpots
 	}
-	p := s.spots[min(max(index, 0), len(s.spots)-1)]
-	return s.file.At(p.line, p.column, hint, format, args...)
+	if all := spots(s); all != nil {
+		p := all[min(max(index, 0), len(all)-1)]
+		return s.file.At(p.line, p.column, hint, format, args...)
+	}
+	return s.Start(hint, format, args...)
 }
 
 // Start is a finding at the scalar's start, a quote or block sign included.
@@ -77,9 +76,6 @@ func (f *File) alignerAt(line, column int) (*aligner, bool) {
 	a := &aligner{first: line, col: column - 1}
 	for _, l := range f.lines[line-1:] {
 		a.lines = append(a.lines, []rune(l))
-		if len(a.lines) > 1000 { // no expression is that long
-			break
-		}
 	}
 	return a, a.col <= len(a.lines[0])
 }
@@ -106,8 +102,10 @@ func (a *aligner) nextLine(indent int) bool {
 	return false
 }
 
-// flowSpots aligns a plain or quoted scalar; nil where source and text part.
-func (f *File) flowSpots(s *Scalar, style token.Type) []spot {
+// flowSpots aligns a plain or quoted scalar: the places of each character and
+// of the text's end. nil where source and text part.
+func (f *File) flowSpots(s *Scalar) []spot {
+	style := s.style
 	a, ok := f.alignerAt(s.line, s.column)
 	if !ok {
 		return nil
