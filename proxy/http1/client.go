@@ -1,0 +1,304 @@
+package http1
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/understudy-proxy/understudy/proxy/wire"
+)
+
+const (
+	defaultResponseHeadBytes = 256 << 10
+	// maxInterim bounds the 1xx responses before a final one.
+	maxInterim = 100
+	// expectWait is how long a body is held for 100 (Continue); servers that
+	// do not know it stay silent (RFC 9110, 10.1.1).
+	expectWait = time.Second
+	// sendGrace is how long a request's body may still be sent after its
+	// response has been read to the end, to keep the connection.
+	sendGrace = 50 * time.Millisecond
+	// smallBody is up to where a body of known length goes out in one write
+	// with its head.
+	smallBody = 8 << 10
+)
+
+var errBusy = errors.New("connection is busy or closed")
+
+// connState is what a Conn is doing.
+type connState uint8
+
+const (
+	connIdle connState = iota
+	connBusy
+	connDead
+)
+
+// Conn is a connection to an upstream. It carries one request at a time.
+type Conn struct {
+	// Idle, where set, is called each time the connection may be used again:
+	// once the response was read to its end (or closed, where little of it was
+	// left) and the request's last byte was sent. It is called from the
+	// goroutine that did the last of these, RoundTrip's included, and may call
+	// RoundTrip. Set it before the first RoundTrip.
+	Idle func(c *Conn)
+	// Closed, where set, is called once when the connection has ended or was
+	// handed over, from any goroutine. Set it before the first RoundTrip.
+	Closed func(c *Conn)
+	// MaxHeadBytes bounds a response's head; 0 for 256 KiB.
+	MaxHeadBytes int
+
+	nc   net.Conn
+	addr string
+	src  source
+	out  output
+	peek *peeker
+
+	served atomic.Int64
+	mu     sync.Mutex
+	state  connState
+}
+
+// NewConn makes nc, just dialled, a Conn that owns it. addr is host:port, for errors.
+func NewConn(nc net.Conn, addr string) *Conn {
+	c := &Conn{nc: nc, addr: addr, peek: newPeeker(nc)}
+	c.src.nc = nc
+	c.out.init(nc)
+	return c
+}
+
+// Served returns how many responses' heads have been read.
+func (c *Conn) Served() int64 { return c.served.Load() }
+
+// Reusable reports whether RoundTrip may be called now.
+func (c *Conn) Reusable() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.state == connIdle
+}
+
+// Stale reports whether an idle connection was ended by its upstream, or has
+// got bytes that nobody asked for: a look at the socket that costs one system
+// call and never waits. Where there is no socket it reports false.
+func (c *Conn) Stale() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.state == connDead || c.state == connIdle && c.peek.stale()
+}
+
+// Close ends the connection; an exchange under way fails.
+func (c *Conn) Close() error {
+	c.mu.Lock()
+	was := c.state
+	c.state = connDead
+	c.mu.Unlock()
+	if was == connDead {
+		return nil
+	}
+	err := c.nc.Close()
+	if c.Closed != nil {
+		c.Closed(c)
+	}
+	return err
+}
+
+// detach gives nc away; false where it was closed already.
+func (c *Conn) detach() bool {
+	c.mu.Lock()
+	was := c.state
+	c.state = connDead
+	c.mu.Unlock()
+	if was == connDead {
+		return false
+	}
+	if c.Closed != nil {
+		c.Closed(c)
+	}
+	return true
+}
+
+// RoundTrip sends r and returns the final response's head. Its errors are
+// *wire.UpstreamError, with a *StaleError inside where a connection that had
+// served before broke before the response's first byte. After an error the
+// connection is closed.
+//
+// r.Absolute asks for the absolute form, as a proxy upstream wants it. The
+// request's body may be read until the response's body has ended. When ctx
+// ends, the connection is closed.
+func (c *Conn) RoundTrip(ctx context.Context, r *wire.Request) (*wire.Response, error) {
+	c.mu.Lock()
+	if c.state != connIdle {
+		dead := c.state == connDead
+		c.mu.Unlock()
+		if dead {
+			return nil, &wire.UpstreamError{Op: "write", Addr: c.addr, Err: &StaleError{Err: net.ErrClosed}}
+		}
+		return nil, &wire.UpstreamError{Op: "write", Addr: c.addr, Err: errBusy}
+	}
+	c.state = connBusy
+	c.mu.Unlock()
+
+	t := &trip{c: c, req: r, reused: c.served.Load() > 0}
+	t.stop = afterFunc(ctx, func() { _ = c.Close() })
+	c.src.open()
+	c.out.take()
+	err := t.send()
+	if err == nil {
+		err = t.receive()
+	}
+	if err != nil {
+		_ = c.Close()
+		t.stop()
+		return nil, t.explain(ctx, err)
+	}
+	return &t.resp, nil
+}
+
+// release makes the connection idle again, or closes it where that cannot be.
+func (c *Conn) release(stop func() bool) {
+	c.mu.Lock()
+	ok := stop() && c.state == connBusy && c.src.buffered() == 0 && c.src.err == nil
+	if ok {
+		c.src.free()
+		c.state = connIdle
+	}
+	c.mu.Unlock()
+	switch {
+	case !ok:
+		_ = c.Close()
+	case c.Idle != nil:
+		c.Idle(c)
+	}
+}
+
+// receive reads up to the final response's head.
+func (t *trip) receive() error {
+	c := t.c
+	maxBytes := c.MaxHeadBytes
+	if maxBytes <= 0 {
+		maxBytes = defaultResponseHeadBytes
+	}
+	for range maxInterim {
+		if c.src.buffered() == 0 {
+			if err := c.src.fill(); err != nil {
+				return t.readError(err)
+			}
+		}
+		t.answered = true
+		firstAt := time.Now()
+		if c.src.buf[c.src.r] != 'H' {
+			return violation("not an HTTP response")
+		}
+		head, lines, err := c.src.readHead(maxBytes, nil)
+		switch err {
+		case nil:
+		case errHeadTooLarge:
+			return violation("response head too large")
+		case errBareLF:
+			return violation("line ends without CR")
+		default:
+			return t.readError(err)
+		}
+		r := &t.resp
+		*r = wire.Response{}
+		in, err := parseResponse(head, lines, t.req.Method, r)
+		if err != nil {
+			return err
+		}
+		switch {
+		case r.Status == 100:
+			t.proceed(true)
+			continue
+		case r.Status < 200 && r.Status != 101:
+			if t.req.Inform != nil {
+				t.req.Inform(r.Status, r.Header)
+			}
+			continue
+		}
+		c.served.Add(1)
+		r.Trace = wire.Trace{Reused: t.reused, FirstAt: firstAt, RemoteNet: c.nc.RemoteAddr()}
+		return t.begin(in)
+	}
+	return violation("too many interim responses")
+}
+
+// begin hands the final response out.
+func (t *trip) begin(in responseInfo) error {
+	c, r := t.c, &t.resp
+	t.proceed(false)
+	t.mu.Lock()
+	r.Trace.SentAt = t.sentAt
+	sent := t.sent
+	t.mu.Unlock()
+	if r.Status == 101 || t.req.Method == "CONNECT" && r.Status/100 == 2 {
+		if r.Status == 101 && !t.plan.upgrade || !sent {
+			return violation("switched protocols unasked")
+		}
+		if !t.stop() || !c.detach() {
+			return net.ErrClosed
+		}
+		r.Body = nothing{}
+		r.Switched = withLeftover(c.nc, c.src.take())
+		c.src.free()
+		c.out.free()
+		return nil
+	}
+	t.keep = in.keep
+	if in.body == noBody {
+		r.Body = nothing{}
+		t.received(true)
+		return nil
+	}
+	t.body.t = t
+	t.body.br.init(&c.src, in.body, r.Length)
+	r.Body = &t.body
+	if in.body == chunked {
+		r.Trailer = t.body.trailers
+	}
+	if t.body.br.err == io.EOF { // Content-Length: 0
+		t.received(true)
+	}
+	return nil
+}
+
+// nothing is the body of a response that has none.
+type nothing struct{}
+
+func (nothing) Read([]byte) (int, error) { return 0, io.EOF }
+func (nothing) Close() error             { return nil }
+
+// readError turns the connection's end into what it means within an exchange.
+func (t *trip) readError(err error) error {
+	if err == io.EOF && !t.answered {
+		return io.EOF
+	}
+	return cutShort(err)
+}
+
+// explain makes an error of RoundTrip: the first cause, and where it struck.
+func (t *trip) explain(ctx context.Context, err error) error {
+	t.mu.Lock()
+	sendErr, taken, source := t.sendErr, t.taken, t.sourceErr
+	t.mu.Unlock()
+	op := "read"
+	var v *ProtocolError
+	switch {
+	case ctx.Err() != nil:
+		return &wire.UpstreamError{Op: op, Addr: t.c.addr, Err: context.Cause(ctx)}
+	case source:
+		return &wire.UpstreamError{Op: "write", Addr: t.c.addr, Err: sendErr}
+	case errors.As(err, &v):
+		return &wire.UpstreamError{Op: "protocol", Addr: t.c.addr, Err: err}
+	case sendErr != nil:
+		op, err = "write", sendErr
+	}
+	if t.reused && !t.answered && !errors.Is(err, os.ErrDeadlineExceeded) {
+		err = &StaleError{Err: err, BodyTaken: taken}
+	}
+	return &wire.UpstreamError{Op: op, Addr: t.c.addr, Err: err}
+}

@@ -1,0 +1,226 @@
+package http1
+
+import (
+	"net/netip"
+	"strings"
+
+	"github.com/understudy-proxy/understudy/fixtures"
+)
+
+// Byte classes.
+const (
+	isToken  = 1 << iota // RFC 9110, 5.6.2
+	isText               // RFC 9110, 5.5: field content, HTAB, SP and obs-text
+	isTarget             // request target: no white space, no control, no '#'
+	isName               // RFC 3986, 3.2.2: reg-name without pct-encoded
+	isHex
+)
+
+var class = func() (t [256]uint8) {
+	for c := range 256 {
+		alnum := c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z'
+		if alnum || c < 0x80 && strings.IndexByte("!#$%&'*+-.^_`|~", byte(c)) >= 0 {
+			t[c] |= isToken
+		}
+		if c == '\t' || c >= ' ' && c != 0x7f {
+			t[c] |= isText
+		}
+		if c > ' ' && c != 0x7f && c != '#' {
+			t[c] |= isTarget
+		}
+		if alnum || c < 0x80 && strings.IndexByte("-._~!$&'()*+,;=", byte(c)) >= 0 {
+			t[c] |= isName
+		}
+		if c >= '0' && c <= '9' || c >= 'a' && c <= 'f' || c >= 'A' && c <= 'F' {
+			t[c] |= isHex
+		}
+	}
+	return t
+}()
+
+// all reports whether every byte of s is in a class of mask.
+func all(s string, mask uint8) bool {
+	for i := 0; i < len(s); i++ {
+		if class[s[i]]&mask == 0 {
+			return false
+		}
+	}
+	return true
+}
+
+func validToken(s string) bool { return s != "" && all(s, isToken) }
+
+// trimOWS cuts optional white space (RFC 9110, 5.6.3) off both ends.
+func trimOWS(s string) string {
+	for s != "" && (s[0] == ' ' || s[0] == '\t') {
+		s = s[1:]
+	}
+	for s != "" && (s[len(s)-1] == ' ' || s[len(s)-1] == '\t') {
+		s = s[:len(s)-1]
+	}
+	return s
+}
+
+// fold compares ASCII names without case, length first.
+func fold(a, b string) bool { return len(a) == len(b) && strings.EqualFold(a, b) }
+
+// fieldKind is a field name that framing cares about.
+type fieldKind uint8
+
+const (
+	otherField fieldKind = iota
+	hostField
+	expectField
+	upgradeField
+	connectionField
+	keepAliveField
+	contentLengthField
+	proxyConnectionField
+	transferEncodingField
+)
+
+func kindOf(name string) fieldKind {
+	switch len(name) {
+	case 4:
+		if fold(name, "Host") {
+			return hostField
+		}
+	case 6:
+		if fold(name, "Expect") {
+			return expectField
+		}
+	case 7:
+		if fold(name, "Upgrade") {
+			return upgradeField
+		}
+	case 10:
+		if fold(name, "Connection") {
+			return connectionField
+		}
+		if fold(name, "Keep-Alive") {
+			return keepAliveField
+		}
+	case 14:
+		if fold(name, "Content-Length") {
+			return contentLengthField
+		}
+	case 16:
+		if fold(name, "Proxy-Connection") {
+			return proxyConnectionField
+		}
+	case 17:
+		if fold(name, "Transfer-Encoding") {
+			return transferEncodingField
+		}
+	}
+	return otherField
+}
+
+// hasToken reports whether a comma-separated list holds token, without case.
+func hasToken(list, token string) bool {
+	if len(list) < len(token) {
+		return false
+	}
+	for part := range strings.SplitSeq(list, ",") {
+		if fold(trimOWS(part), token) {
+			return true
+		}
+	}
+	return false
+}
+
+// parseLength reads a Content-Length: digits only, below 2^63.
+func parseLength(s string) (int64, bool) {
+	if s == "" || len(s) > 19 {
+		return 0, false
+	}
+	var n uint64
+	for i := 0; i < len(s); i++ {
+		d := s[i] - '0'
+		if d > 9 {
+			return 0, false
+		}
+		n = n*10 + uint64(d) // at most 19 digits: no overflow of 64 bits
+	}
+	return int64(n), n < 1<<63
+}
+
+// validAuthority reports whether s is host or host:port, without user
+// information. needPort asks for a port from 1 to 65535.
+func validAuthority(s string, needPort bool) bool {
+	host, port := s, ""
+	switch {
+	case strings.HasPrefix(s, "["):
+		end := strings.IndexByte(s, ']')
+		if end < 0 {
+			return false
+		}
+		a, err := netip.ParseAddr(s[1:end])
+		if err != nil || !a.Is6() || a.Zone() != "" {
+			return false
+		}
+		host, port = s[:end+1], s[end+1:]
+	default:
+		if i := strings.IndexByte(s, ':'); i >= 0 {
+			host, port = s[:i], s[i:]
+		}
+		if host == "" || !all(host, isName) {
+			return false
+		}
+	}
+	if port == "" {
+		return !needPort
+	}
+	n, ok := parseLength(port[1:])
+	switch {
+	case port[0] != ':':
+		return false
+	case port == ":": // RFC 3986, 3.2.3 allows it
+		return !needPort
+	}
+	return ok && n <= 65535 && (n > 0 || !needPort)
+}
+
+// validEscapes reports whether each '%' in a path begins two hex digits.
+func validEscapes(path string) bool {
+	for {
+		i := strings.IndexByte(path, '%')
+		if i < 0 {
+			return true
+		}
+		if i+2 >= len(path) || !all(path[i+1:i+3], isHex) {
+			return false
+		}
+		path = path[i+3:]
+	}
+}
+
+// cutLine takes the first line off a head whose lines were checked to end
+// with CRLF.
+func cutLine(head string) (line, rest string) {
+	i := strings.IndexByte(head, '\n')
+	return head[:i-1], head[i+1:]
+}
+
+// cutField splits a field line; reason is "" when it is sound.
+func cutField(line string) (f fixtures.Field, reason string) {
+	i := strings.IndexByte(line, ':')
+	if i < 0 {
+		return f, "field line without a colon"
+	}
+	f.Name = line[:i]
+	if !validToken(f.Name) {
+		if t := trimOWS(f.Name); t != f.Name && validToken(t) {
+			if line[0] == ' ' || line[0] == '\t' {
+				return f, "folded field line"
+			}
+			return f, "white space before the colon of a field"
+		}
+		return f, "invalid character in a field name"
+	}
+	f.Value = trimOWS(line[i+1:])
+	if !all(f.Value, isText) {
+		return f, "control character in field " + f.Name
+	}
+	return f, ""
+}

@@ -1,0 +1,292 @@
+package http1
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/understudy-proxy/understudy/fixtures"
+	"github.com/understudy-proxy/understudy/proxy/wire"
+)
+
+// trip is one exchange on a Conn. It ends when the request was sent and the
+// response received, whichever comes last.
+type trip struct {
+	c      *Conn
+	req    *wire.Request
+	resp   wire.Response
+	body   responseBody
+	plan   sendPlan
+	reused bool
+	stop   func() bool // ends the watch on the request's context
+
+	answered bool      // a byte of a response came; RoundTrip's goroutine's own
+	keep     bool      // the response lets the connection stay; set before it is handed out
+	verdict  chan bool // whether to send a body that waits for 100; nil where none does
+	once     sync.Once // for verdict
+
+	mu        sync.Mutex
+	sent      bool
+	sentAt    time.Time
+	sendErr   error
+	sourceErr bool // sendErr comes from the request's body, not from the connection
+	taken     bool // bytes were read from the request's body
+	done      bool // the response was received
+	good      bool // and read to its end
+}
+
+// send writes the request, or has its body streamed by another goroutine.
+func (t *trip) send() error {
+	out := &t.c.out
+	b, plan, err := appendRequestHead(out.buf, t.req)
+	if err != nil {
+		t.sendErr, t.sourceErr = err, true // nobody else looks yet
+		return err
+	}
+	t.plan = plan
+	body := t.req.Body
+	switch {
+	case plan.mode == sized && plan.length <= smallBody && !plan.expect && atHand(body, plan.length):
+		n := len(b)
+		b = slices.Grow(b, int(plan.length))[:n+int(plan.length)]
+		t.taken = true
+		if _, err := io.ReadFull(body, b[n:]); err != nil {
+			t.sendErr, t.sourceErr = bodyError(err), true
+			return err
+		}
+	case plan.mode == chunked && body == nil:
+		out.buf = b
+		if err := out.addEnd(t.trailer()); err != nil {
+			t.sendErr, t.sourceErr = err, true
+			return err
+		}
+		b = out.buf
+	case plan.mode != noBody:
+		if plan.expect {
+			t.verdict = make(chan bool, 1)
+		}
+		out.buf = b
+		go t.stream() // ends with the request's body or the connection; see wire.Response.Body
+		return nil
+	}
+	out.buf = b
+	err = out.flush()
+	out.free()
+	t.sent, t.sendErr = true, err
+	if err == nil {
+		t.sentAt = time.Now()
+	}
+	// After a failed write there may still be an answer to read.
+	return nil
+}
+
+func (t *trip) trailer() fixtures.Header {
+	if t.req.Trailer == nil {
+		return nil
+	}
+	return t.req.Trailer()
+}
+
+// bodyError says that the request's body gave out.
+func bodyError(err error) error {
+	if err == io.EOF {
+		err = io.ErrUnexpectedEOF
+	}
+	return fmt.Errorf("read request body: %w", err)
+}
+
+// proceed tells a body that waits whether to go. The first call counts.
+func (t *trip) proceed(ok bool) {
+	if t.verdict != nil {
+		t.once.Do(func() { t.verdict <- ok })
+	}
+}
+
+// stream writes head and body piece by piece, each as it is read.
+func (t *trip) stream() {
+	source, err := t.streamBody()
+	c := t.c
+	c.out.free()
+	t.mu.Lock()
+	t.sent, t.sendErr, t.sourceErr = true, err, source
+	if err == nil {
+		t.sentAt = time.Now()
+	}
+	done, good := t.done, t.good
+	t.mu.Unlock()
+	switch {
+	case source || err != nil && done:
+		// What was sent cannot be taken back; only the connection's end tells.
+		_ = c.Close()
+	case done && good:
+		c.release(t.stop)
+	}
+}
+
+var errUnsent = errors.New("answered before the body was asked for")
+
+// streamBody's first result says that the request's side failed, not the connection.
+func (t *trip) streamBody() (source bool, err error) {
+	out, plan := &t.c.out, t.plan
+	if err := out.flush(); err != nil {
+		return false, err
+	}
+	if t.verdict != nil {
+		wait := time.NewTimer(expectWait)
+		defer wait.Stop()
+		select {
+		case ok := <-t.verdict:
+			if !ok {
+				return false, errUnsent
+			}
+		case <-wait.C:
+		}
+	}
+	const room = 8 // for a chunk's size line before the data
+	buf := piecePool.Get().(*[pieceBytes]byte)
+	defer piecePool.Put(buf)
+	left := plan.length
+	for {
+		p := buf[room : pieceBytes-2]
+		if plan.mode == sized && int64(len(p)) > left {
+			p = p[:left]
+		}
+		n, err := t.req.Body.Read(p)
+		if n > 0 {
+			t.mu.Lock()
+			t.taken = true
+			t.mu.Unlock()
+		}
+		if left -= int64(n); plan.mode == sized && left == 0 {
+			_, err := t.c.nc.Write(p[:n])
+			return false, err
+		}
+		piece := p[:n]
+		if plan.mode == chunked && n > 0 {
+			var size [room]byte
+			line := append(strconv.AppendInt(size[:0], int64(n), 16), "\r\n"...)
+			start := room - copy(buf[room-len(line):], line)
+			_ = append(buf[:room+n], "\r\n"...)
+			piece = buf[start : room+n+2]
+		}
+		if err == io.EOF && plan.mode == chunked {
+			if aerr := out.add(piece, ""); aerr != nil {
+				return false, aerr
+			}
+			if terr := out.addEnd(t.trailer()); terr != nil {
+				return true, terr
+			}
+			return false, out.flush()
+		}
+		if len(piece) > 0 {
+			if _, werr := t.c.nc.Write(piece); werr != nil {
+				return false, werr
+			}
+		}
+		if err != nil {
+			return true, bodyError(err)
+		}
+	}
+}
+
+// pieceBytes is what one read of a streamed request body can take.
+const pieceBytes = 32 << 10
+
+var piecePool = sync.Pool{New: func() any { return new([pieceBytes]byte) }}
+
+// received ends the response's side; good where it was read to its end.
+func (t *trip) received(good bool) {
+	t.mu.Lock()
+	if t.done {
+		t.mu.Unlock()
+		return
+	}
+	good = good && t.keep
+	t.done, t.good = true, good
+	sent, err := t.sent, t.sendErr
+	t.mu.Unlock()
+	switch {
+	case !good, sent && err != nil:
+		t.stop()
+		_ = t.c.Close()
+	case sent:
+		t.c.release(t.stop)
+	default:
+		// The upstream answered early: soon the last of the body is sent, or
+		// the connection is of no more use.
+		time.AfterFunc(sendGrace, func() {
+			t.mu.Lock()
+			sent := t.sent
+			t.mu.Unlock()
+			if !sent {
+				t.stop()
+				_ = t.c.Close()
+			}
+		})
+	}
+}
+
+// responseBody is a response's body as RoundTrip's caller reads it.
+type responseBody struct {
+	t *trip
+
+	mu     sync.Mutex
+	br     bodyReader
+	closed bool
+}
+
+// Read returns what has arrived, at most one transfer chunk's worth. A body that
+// the upstream broke off ends with an error that is io.ErrUnexpectedEOF.
+func (b *responseBody) Read(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed && b.br.err != io.EOF {
+		return 0, errors.New("read response body: it was closed")
+	}
+	ended := b.br.err != nil
+	n, err := b.br.read(p)
+	if err == nil || ended {
+		return n, err
+	}
+	if err != io.EOF {
+		var syntax *BadRequestError
+		if errors.As(err, &syntax) {
+			err = violation(syntax.Reason)
+		}
+		b.br.err = err
+	}
+	b.t.received(err == io.EOF)
+	return n, err
+}
+
+// Close ends the response. What is left of it is skipped where it has arrived
+// already; otherwise the connection is closed. It may be called while another
+// goroutine reads.
+func (b *responseBody) Close() error {
+	if !b.mu.TryLock() {
+		b.t.received(false)
+		return nil
+	}
+	defer b.mu.Unlock()
+	if b.closed {
+		return nil
+	}
+	b.closed = true
+	if b.br.err == nil {
+		b.br.src.frozen = true
+		whole := b.br.discard(drainBytes)
+		b.br.src.frozen = false
+		b.t.received(whole)
+	}
+	return nil
+}
+
+func (b *responseBody) trailers() fixtures.Header {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.br.trailer
+}

@@ -1,0 +1,70 @@
+package http1
+
+import "net"
+
+// netConner is a connection made of another, as *tls.Conn and sniffing doors are.
+type netConner interface{ NetConn() net.Conn }
+
+// tcpOf finds the TCP connection below nc; nil where there is none.
+func tcpOf(nc net.Conn) *net.TCPConn {
+	for {
+		if t, ok := nc.(*net.TCPConn); ok {
+			return t
+		}
+		below, ok := nc.(netConner)
+		if !ok {
+			return nil
+		}
+		next := below.NetConn()
+		if next == nil || next == nc {
+			return nil
+		}
+		nc = next
+	}
+}
+
+// resetConn ends nc with RST: no FIN, no close_notify. What is still in the
+// kernel's send buffer is lost. Connections without TCP below are just closed.
+func resetConn(nc net.Conn) {
+	if t := tcpOf(nc); t != nil {
+		_ = t.SetLinger(0)
+		_ = t.Close()
+	}
+	_ = nc.Close()
+}
+
+// leftoverConn reads what was read ahead before the connection itself.
+type leftoverConn struct {
+	net.Conn
+	rest []byte
+}
+
+// withLeftover returns nc itself where nothing was read ahead.
+func withLeftover(nc net.Conn, rest []byte) net.Conn {
+	if len(rest) == 0 {
+		return nc
+	}
+	return &leftoverConn{Conn: nc, rest: rest}
+}
+
+func (c *leftoverConn) Read(p []byte) (int, error) {
+	if len(c.rest) > 0 {
+		n := copy(p, c.rest)
+		if c.rest = c.rest[n:]; len(c.rest) == 0 {
+			c.rest = nil
+		}
+		return n, nil
+	}
+	return c.Conn.Read(p)
+}
+
+// CloseWrite half-closes where the connection below can, and closes it otherwise.
+func (c *leftoverConn) CloseWrite() error {
+	if h, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return h.CloseWrite()
+	}
+	return c.Conn.Close()
+}
+
+// NetConn returns the connection below, for those who reach for its socket.
+func (c *leftoverConn) NetConn() net.Conn { return c.Conn }
