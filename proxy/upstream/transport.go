@@ -1,0 +1,254 @@
+package upstream
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/understudy-proxy/understudy/proxy/wire"
+)
+
+// Defaults of a Transport.
+const (
+	DefaultDialTimeout         = 10 * time.Second
+	DefaultTLSHandshakeTimeout = 10 * time.Second
+	// DefaultMaxIdlePerHost is generous: two, as in net/http, halves a proxy's
+	// throughput.
+	DefaultMaxIdlePerHost = 512
+	// DefaultIdleTimeout is below what nginx (75 s) and AWS load balancers
+	// (60 s) allow. Servers that close sooner (Node and Apache, 5 s) are met by
+	// a look at the connection before it is used, and by the retry.
+	DefaultIdleTimeout = 55 * time.Second
+)
+
+// Transport sends requests to upstreams over pooled connections. It implements
+// wire.RoundTripper. Its fields are set before the first RoundTrip and not
+// changed afterwards; the zero value is ready. Close ends it.
+type Transport struct {
+	// RootCAs are the authorities that sign upstreams' certificates; nil means
+	// the system's.
+	RootCAs *x509.CertPool
+	// InsecureSkipVerify accepts any certificate. It is for those who asked.
+	InsecureSkipVerify bool
+	// DialContext makes a connection; nil means net.Dialer's.
+	DialContext func(ctx context.Context, network, addr string) (net.Conn, error)
+	// DialTimeout bounds dialling, name look-up included; 0 means DefaultDialTimeout.
+	DialTimeout time.Duration
+	// TLSHandshakeTimeout bounds the handshake, and the wait for a cleartext
+	// HTTP/2 server's first words; 0 means DefaultTLSHandshakeTimeout.
+	TLSHandshakeTimeout time.Duration
+	// ResponseHeaderTimeout bounds the wait for a response's head from the call
+	// of RoundTrip, connecting and the request's body included; 0 means for ever.
+	ResponseHeaderTimeout time.Duration
+	// MaxIdlePerHost bounds the idle HTTP/1 connections to one host; 0 means
+	// DefaultMaxIdlePerHost.
+	MaxIdlePerHost int
+	// IdleTimeout closes connections that nobody uses; 0 means DefaultIdleTimeout.
+	IdleTimeout time.Duration
+	// Resolve sends connections elsewhere, host:port → host:port, as curl's
+	// --connect-to does. Names in requests and in TLS stay as they are.
+	Resolve map[string]string
+
+	sessions tls.ClientSessionCache // made by the first use; guarded by mu
+
+	mu     sync.Mutex
+	hosts  map[key]*host
+	reaper *time.Timer
+	again  bool // something became idle since the reaper last began
+	closed bool
+}
+
+var _ wire.RoundTripper = (*Transport)(nil)
+
+// ErrClosed is the cause of errors after Close.
+var ErrClosed = errors.New("the transport is closed")
+
+// errNoHead is the cause where ResponseHeaderTimeout struck.
+var errNoHead = errors.New("no response head in time")
+
+// key names a pool.
+type key struct {
+	secure bool
+	addr   string // host:port in lower case
+}
+
+// RoundTrip sends r to its host and returns the head of the response. It
+// connects to r.Host; the Host field, where there is one, is sent as it is.
+//
+// A request that meets a pooled connection which the server has just closed is
+// sent once more on a new one, if nothing of a response came, nothing of its
+// body was read, and its method is idempotent (RFC 9110, 9.2.2) or the server
+// said that it did not act on it.
+func (t *Transport) RoundTrip(ctx context.Context, r *wire.Request) (*wire.Response, error) {
+	k, err := keyOf(r)
+	if err != nil {
+		return nil, &wire.UpstreamError{Op: "dial", Addr: r.Host, Err: err}
+	}
+	h, err := t.host(k)
+	if err != nil {
+		return nil, &wire.UpstreamError{Op: "dial", Addr: k.addr, Err: err}
+	}
+	if t.ResponseHeaderTimeout <= 0 {
+		return h.roundTrip(ctx, r)
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	timer := time.AfterFunc(t.ResponseHeaderTimeout, func() { cancel(errNoHead) })
+	res, err := h.roundTrip(ctx, r)
+	late := !timer.Stop()
+	if err != nil {
+		if late && errors.Is(context.Cause(ctx), errNoHead) {
+			err = &wire.UpstreamError{Op: "read", Addr: k.addr, Err: errNoHead}
+		}
+		cancel(nil)
+		return nil, err
+	}
+	// ctx lives as long as the body.
+	res.Body = &boundBody{ReadCloser: res.Body, cancel: cancel}
+	return res, nil
+}
+
+// keyOf finds the pool for r.
+func keyOf(r *wire.Request) (key, error) {
+	k := key{secure: strings.EqualFold(r.Scheme, "https")}
+	port := "80"
+	if k.secure {
+		port = "443"
+	} else if !strings.EqualFold(r.Scheme, "http") {
+		return k, errors.New("want scheme http or https, got " + quoted(r.Scheme))
+	}
+	name := strings.ToLower(r.Host)
+	if h, p, err := net.SplitHostPort(name); err == nil {
+		name = h
+		if p != "" {
+			port = p
+		}
+	} else {
+		name = strings.TrimSuffix(strings.TrimPrefix(name, "["), "]")
+	}
+	if name == "" {
+		return k, errors.New("the request names no host")
+	}
+	k.addr = net.JoinHostPort(name, port)
+	return k, nil
+}
+
+func quoted(s string) string { return `"` + s + `"` }
+
+// host returns the pool called k.
+func (t *Transport) host(k key) (*host, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed {
+		return nil, ErrClosed
+	}
+	h := t.hosts[k]
+	if h == nil {
+		if t.hosts == nil {
+			t.hosts = map[key]*host{}
+			t.sessions = tls.NewLRUClientSessionCache(256)
+		}
+		h = newHost(t, k)
+		t.hosts[k] = h
+	}
+	return h, nil
+}
+
+// HostStats is what is open to one host.
+type HostStats struct {
+	Scheme string
+	Addr   string // host:port
+	Open   int    // connections, those idle included
+	Idle   int    // connections without an exchange
+}
+
+// Stats tells what is open, sorted by address. Hosts without connections are
+// left out.
+func (t *Transport) Stats() []HostStats {
+	var all []HostStats
+	for _, h := range t.all() {
+		if s := h.stats(); s.Open > 0 {
+			all = append(all, s)
+		}
+	}
+	slices.SortFunc(all, func(a, b HostStats) int {
+		return strings.Compare(a.Addr+a.Scheme, b.Addr+b.Scheme)
+	})
+	return all
+}
+
+func (t *Transport) all() []*host {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	hosts := make([]*host, 0, len(t.hosts))
+	for _, h := range t.hosts {
+		hosts = append(hosts, h)
+	}
+	return hosts
+}
+
+// CloseIdle closes the connections that carry no exchange.
+func (t *Transport) CloseIdle() {
+	for _, h := range t.all() {
+		h.reap(time.Time{})
+	}
+}
+
+// Close ends all connections, with the exchanges on them. Calls of RoundTrip
+// fail from here on.
+func (t *Transport) Close() error {
+	t.mu.Lock()
+	t.closed = true
+	if t.reaper != nil {
+		t.reaper.Stop()
+	}
+	t.mu.Unlock()
+	for _, h := range t.all() {
+		h.close()
+	}
+	return nil
+}
+
+// idleTimeout is IdleTimeout or its default.
+func (t *Transport) idleTimeout() time.Duration { return orDefault(t.IdleTimeout, DefaultIdleTimeout) }
+
+func orDefault[T int | time.Duration](v, def T) T {
+	if v <= 0 {
+		return def
+	}
+	return v
+}
+
+// reapLater arms the one timer that looks for idle connections; it runs only
+// while there are some.
+func (t *Transport) reapLater() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.again = true
+	if t.reaper != nil || t.closed {
+		return
+	}
+	every := t.idleTimeout() / 4
+	t.reaper = time.AfterFunc(every, func() {
+		t.mu.Lock()
+		t.again = false
+		t.mu.Unlock()
+		more := false
+		before := time.Now().Add(-t.idleTimeout())
+		for _, h := range t.all() {
+			more = h.reap(before) || more
+		}
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		if (more || t.again) && !t.closed {
+			t.reaper.Reset(every)
+		} else {
+			t.reaper = nil
+		}
+	})
+}
