@@ -1,0 +1,212 @@
+package rules
+
+import (
+	"errors"
+	"fmt"
+	"reflect"
+	"strings"
+	"time"
+
+	"github.com/expr-lang/expr"
+	"github.com/expr-lang/expr/ast"
+	"github.com/expr-lang/expr/checker"
+	"github.com/expr-lang/expr/compiler"
+	"github.com/expr-lang/expr/conf"
+	"github.com/expr-lang/expr/file"
+	"github.com/expr-lang/expr/optimizer"
+	"github.com/expr-lang/expr/parser"
+	"github.com/expr-lang/expr/vm"
+
+	"github.com/understudy-proxy/understudy/internal/place"
+	"github.com/understudy-proxy/understudy/internal/timing"
+)
+
+const (
+	maxText  = 4096 // characters of an expression; the parser recurses on them
+	maxNodes = 500  // of its tree
+)
+
+// expression is a compiled expression. It is immutable.
+type expression struct {
+	program *vm.Program
+	uses    uses
+}
+
+// noEnvironment makes the checker strict: every name is a function given to
+// the compiler, and an unknown one is an error at load.
+type noEnvironment struct{}
+
+// drawn is a distribution inside a compiled program.
+type drawn struct{ timing.Distribution }
+
+const drawName = ".draw"
+
+func newConfig() *conf.Config {
+	c := conf.New(noEnvironment{})
+	c.MaxNodes = maxNodes
+	c.Disabled["now"] = true
+	delete(c.Builtins, "now")
+	for n, def := range names {
+		get := def.get
+		if get == nil {
+			continue
+		}
+		fn := func(params ...any) (any, error) { return get(params[0].(*scope), ""), nil }
+		if def.call && n != "rand" {
+			fn = func(params ...any) (any, error) {
+				arg, ok := params[1].(string)
+				if !ok {
+					return nil, fmt.Errorf("%s: want a text, got %T", n, params[1])
+				}
+				return get(params[0].(*scope), arg), nil
+			}
+		}
+		expr.Function(internalName(n), fn, def.signature)(c)
+	}
+	expr.Function(internalName("request.json"), func(params ...any) (any, error) {
+		return params[0].(*scope).json(params[1].(*jsonPath)), nil
+	}, names["request.json"].signature)(c)
+	expr.Function(drawName, func(params ...any) (any, error) {
+		return params[1].(*drawn).Quantile(params[0].(*scope).draw()), nil
+	}, new(func(any, *drawn) time.Duration))(c)
+	return c
+}
+
+// checked is an expression that is bound and typed, and not yet compiled.
+type checked struct {
+	tree   *parser.Tree
+	config *conf.Config
+	uses   uses
+	result reflect.Type
+}
+
+// check parses, binds and types s. key is the YAML key, for errors.
+func check(key string, s *place.Scalar, opts *Options) (*checked, *place.Error) {
+	if len([]rune(s.Text)) > maxText {
+		return nil, s.Start("", "%s: want at most %d characters, got %d", key, maxText, len([]rune(s.Text)))
+	}
+	c := &checked{config: newConfig()}
+	var err error
+	if c.tree, err = parser.ParseWithConfig(s.Text, c.config); err != nil {
+		return nil, locate(key, s, err)
+	}
+	b := &binder{opts: opts}
+	ast.Walk(&c.tree.Node, b)
+	if b.err == nil {
+		ast.Walk(&c.tree.Node, (*leftovers)(b))
+	}
+	if b.err != nil {
+		return nil, s.At(b.err.at, b.err.hint, "%s: %s", key, b.err.msg)
+	}
+	c.uses = b.uses
+	if c.result, err = checker.Check(c.tree, c.config); err != nil {
+		return nil, locate(key, s, err)
+	}
+	return c, nil
+}
+
+// compile finishes what is left of the tree.
+func (c *checked) compile(key string, s *place.Scalar) (*expression, *place.Error) {
+	if err := optimizer.Optimize(&c.tree.Node, c.config); err != nil {
+		return nil, locate(key, s, err)
+	}
+	program, err := compiler.Compile(c.tree, c.config)
+	if err != nil {
+		return nil, locate(key, s, err)
+	}
+	return &expression{program, c.uses}, nil
+}
+
+// locate turns an error of the compiler into a finding inside s.
+func locate(key string, s *place.Scalar, err error) *place.Error {
+	var e *file.Error
+	if !errors.As(err, &e) {
+		return s.Start("", "%s: %s", key, err)
+	}
+	msg, hint := plainWords(e.Message)
+	return s.At(e.From, hint, "%s: %s", key, msg)
+}
+
+// plainWords rewrites the compiler's messages into what the writer of a rule
+// needs, with a remedy where there is one.
+func plainWords(msg string) (text, hint string) {
+	if n, ok := strings.CutPrefix(msg, "unknown name "); ok {
+		return fmt.Sprintf("unknown name %q%s", n, meant(n, topNames())), "names are " + strings.Join(topNames(), ", ")
+	}
+	if strings.Contains(msg, "exceeds maximum allowed nodes") {
+		return fmt.Sprintf("want at most %d operators, names and values", maxNodes), "split it into several rules"
+	}
+	if strings.Contains(msg, "time.Duration") {
+		hint = `write a duration as duration("50ms")`
+	}
+	for _, r := range [][2]string{
+		{"time.Duration", "duration"}, {"interface {}", "any"}, {"float64", "number"},
+		{"unexpected token EOF", "unexpected end"}, {"call .", "call "}, {"mismatched types", "cannot mix"},
+	} {
+		msg = strings.ReplaceAll(msg, r[0], r[1])
+	}
+	return msg, hint
+}
+
+// compileCondition compiles a condition. The guards are the part of it that the
+// index decides; the expression is the rest, nil where nothing is left.
+func compileCondition(s *place.Scalar, opts *Options) (*expression, guards, *place.Error) {
+	c, err := check("when", s, opts)
+	if err != nil {
+		return nil, guards{}, err
+	}
+	if k := c.result.Kind(); k != reflect.Bool && k != reflect.Interface {
+		return nil, guards{}, s.Start("compare it with something", "when: want true or false, got %s", typeName(c.result))
+	}
+	g, rest := extractGuards(c.tree.Node)
+	g.uses = c.uses
+	if b, ok := rest.(*ast.BoolNode); rest == nil || ok && b.Value {
+		return nil, g, nil
+	}
+	c.tree.Node = rest
+	if _, cerr := checker.Check(c.tree, c.config); cerr != nil {
+		return nil, guards{}, locate("when", s, cerr)
+	}
+	x, err := c.compile("when", s)
+	return x, g, err
+}
+
+func typeName(t reflect.Type) string {
+	switch {
+	case t == reflect.TypeFor[time.Duration]():
+		return "a duration"
+	case t.Kind() == reflect.String:
+		return "a text"
+	case t.Kind() == reflect.Bool:
+		return "true or false"
+	case t.Kind() == reflect.Int || t.Kind() == reflect.Float64:
+		return "a number"
+	case t.Kind() == reflect.Slice:
+		return "a list"
+	}
+	return t.String()
+}
+
+// holds evaluates a condition.
+func (x *expression) holds(s *scope) (bool, error) {
+	v, err := x.run(s)
+	if err != nil {
+		return false, err
+	}
+	b, ok := v.(bool)
+	if !ok {
+		return false, fmt.Errorf("want true or false, got %T", v)
+	}
+	return b, nil
+}
+
+// run evaluates the program. Its errors are one line: the VM's own carry a
+// picture of the expression, which the rule's place makes up for.
+func (x *expression) run(s *scope) (any, error) {
+	v, err := s.vm.Run(x.program, s)
+	if e, ok := errors.AsType[*file.Error](err); ok {
+		msg, _ := plainWords(e.Message)
+		err = fmt.Errorf("%s (at character %d)", msg, e.From+1)
+	}
+	return v, err
+}

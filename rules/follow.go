@@ -1,0 +1,154 @@
+package rules
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/understudy-proxy/understudy/internal/timing"
+)
+
+// watchedDir is a folder under watch.
+type watchedDir struct {
+	info    fs.FileInfo     // which folder it was: another may take its name
+	names   map[string]bool // what in it matters
+	members bool            // every rule file in it does
+}
+
+// follow puts the folders under watch that the files hang on now: links move,
+// folders are replaced. It reports whether some are new.
+func (w *Watcher) follow() (added bool) {
+	if w.notify == nil {
+		return false
+	}
+	want := map[string]watchedDir{}
+	for _, p := range w.places {
+		chain(want, p.Path)
+	}
+	for _, f := range w.engine.Set().bodyFiles {
+		chain(want, f.path)
+	}
+	for dir, now := range w.watched {
+		if next, still := want[dir]; !still || !os.SameFile(now.info, next.info) {
+			_ = w.notify.Remove(dir) // it may be gone, and its watch with it
+			delete(w.watched, dir)
+		}
+	}
+	listed := w.notify.WatchList()
+	for dir, next := range want {
+		if !slices.Contains(listed, dir) {
+			if err := w.notify.Add(dir); err != nil {
+				if !os.IsNotExist(err) { // gone since: its parent tells
+					w.poll(err)
+				}
+				continue
+			}
+			added = true
+		}
+		w.watched[dir] = next
+	}
+	return added
+}
+
+// chain adds to want all folders in which something could change what path
+// leads to: that of each link on the way, that of the file, and for a folder
+// itself too. What does not exist is waited for in the nearest folder that does.
+func chain(want map[string]watchedDir, path string) {
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return
+	}
+	rest := strings.Split(strings.TrimPrefix(abs, "/"), "/")
+	at := "/"
+	for hops := 0; len(rest) > 0; {
+		name := rest[0]
+		rest = rest[1:]
+		if name == "" || name == "." {
+			continue
+		}
+		if name == ".." {
+			at = filepath.Dir(at)
+			continue
+		}
+		next := filepath.Join(at, name)
+		info, err := os.Lstat(next)
+		if err != nil {
+			add(want, at, name, false)
+			return
+		}
+		if info.Mode()&fs.ModeSymlink != 0 {
+			add(want, at, name, false)
+			target, err := os.Readlink(next)
+			if hops++; err != nil || hops > 40 { // as many as Linux follows
+				return
+			}
+			if filepath.IsAbs(target) {
+				at = "/"
+			}
+			rest = append(strings.Split(target, "/"), rest...)
+			continue
+		}
+		if len(rest) == 0 || !slices.ContainsFunc(rest, func(s string) bool { return s != "" && s != "." }) {
+			add(want, at, name, false)
+			if info.IsDir() {
+				add(want, next, "", true)
+				membersOf(want, next)
+			}
+		}
+		at = next
+	}
+}
+
+// membersOf follows the links among a folder's rule files.
+func membersOf(want map[string]watchedDir, dir string) {
+	items, err := os.ReadDir(dir)
+	if err != nil {
+		return
+	}
+	for _, item := range items {
+		if item.Type()&fs.ModeSymlink != 0 && isRuleFile(item.Name()) {
+			path := filepath.Join(dir, item.Name())
+			if info, err := os.Stat(path); err == nil && !info.IsDir() {
+				chain(want, path)
+			}
+		}
+	}
+}
+
+func add(want map[string]watchedDir, dir, name string, members bool) {
+	d, ok := want[dir]
+	if !ok {
+		info, err := os.Stat(dir)
+		if err != nil {
+			return
+		}
+		d = watchedDir{info: info, names: map[string]bool{}}
+	}
+	if name != "" {
+		d.names[name] = true
+	}
+	d.members = d.members || members
+	want[dir] = d
+}
+
+// bodiesNow digests the body files of a Set as they are, in the way of
+// bodiesThen: the two differ once a file did change.
+func bodiesNow(s *Set) uint64 {
+	digest := uint64(0)
+	for _, f := range s.bodyFiles {
+		data, _ := os.ReadFile(f.path) // gone is a change too
+		digest = timing.Mix(digest, timing.MixString(0, string(data)))
+	}
+	return digest
+}
+
+// bodiesThen digests the body files of a Set as they were when it was parsed.
+func bodiesThen(s *Set) uint64 {
+	digest := uint64(0)
+	for _, f := range s.bodyFiles {
+		digest = timing.Mix(digest, f.sum)
+	}
+	return digest
+}
