@@ -1,0 +1,271 @@
+package recorder
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/understudy-proxy/understudy/fixtures"
+	"github.com/understudy-proxy/understudy/fixtures/cassette"
+	"github.com/understudy-proxy/understudy/fixtures/redact"
+)
+
+// disk is where a recording goes. Its methods are called from one goroutine,
+// but for sync, which may run beside the others.
+type disk interface {
+	// write appends whole lines. After an error nothing of p is there.
+	write(p []byte) error
+	// sync returns once what was written and stored before survives a power cut.
+	sync() error
+	// body starts a body's file. redacted says that p is clean already.
+	body(h fixtures.Header, redacted bool) (spool, error)
+	manifest(m *cassette.Manifest) error
+	// close gives up the lock too.
+	close() error
+}
+
+// spool is a body on its way to a file.
+type spool interface {
+	Write(p []byte) (int, error)
+	// Commit makes the file last, and sets what b says of it.
+	Commit(b *fixtures.Body) (taken []string, err error)
+	Abort() error
+}
+
+// files is a cassette's directory as a disk.
+type files struct {
+	dir    string
+	lines  *os.File
+	size   int64 // of the whole lines
+	red    *redact.Redactor
+	unlock func() error
+
+	mu    sync.Mutex
+	fresh []string // body files that are not synced yet, by path
+}
+
+func (d *files) write(p []byte) error {
+	n, err := d.lines.Write(p)
+	if err == nil {
+		d.size += int64(n)
+		return nil
+	}
+	// Half a line must not stay: it would look like a crash.
+	if cut := d.lines.Truncate(d.size); cut != nil {
+		err = errors.Join(err, cut)
+	}
+	return err
+}
+
+// Bodies are synced first. The lines are not held back for it, though: a disk
+// that is busy would keep them in memory, where a SIGKILL takes them. What a power
+// cut may leave is a line whose body is not whole, and the body's SHA-256 tells.
+func (d *files) sync() error {
+	if err := d.syncBodies(); err != nil {
+		return err
+	}
+	return d.lines.Sync()
+}
+
+func (d *files) body(h fixtures.Header, redacted bool) (spool, error) {
+	red := d.red
+	if redacted {
+		red = nil
+	}
+	w, err := cassette.NewBody(d.dir, red, h)
+	if err != nil {
+		return nil, err
+	}
+	return &fileSpool{w, d}, nil
+}
+
+// fileSpool notes what has to be synced.
+type fileSpool struct {
+	*cassette.BodyWriter
+	d *files
+}
+
+func (s *fileSpool) Commit(b *fixtures.Body) ([]string, error) {
+	taken, err := s.BodyWriter.Commit(b)
+	if err == nil {
+		s.d.mu.Lock()
+		defer s.d.mu.Unlock()
+		s.d.fresh = append(s.d.fresh, filepath.Join(s.d.dir, cassette.BodyPath(b.File)))
+	}
+	return taken, err
+}
+
+// syncsAtOnce is how many body files are synced together: file systems put
+// what waits at one moment into one commit of their journal.
+const syncsAtOnce = 16
+
+// syncBodies makes the bodies stored since the last call survive a power cut.
+func (d *files) syncBodies() error {
+	d.mu.Lock()
+	paths := d.fresh
+	d.fresh = nil
+	d.mu.Unlock()
+	if len(paths) == 0 {
+		return nil
+	}
+	slices.Sort(paths)
+	paths = slices.Compact(paths)
+	errs := make([]error, min(len(paths), syncsAtOnce))
+	var all sync.WaitGroup
+	for worker := range errs {
+		all.Go(func() { // awaited below
+			for i := worker; i < len(paths); i += len(errs) {
+				if err := syncPath(paths[i]); err != nil {
+					errs[worker] = err
+					return
+				}
+			}
+		})
+	}
+	all.Wait()
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	return syncPath(filepath.Join(d.dir, cassette.BodiesDir))
+}
+
+// syncPath syncs a file or directory.
+func syncPath(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}
+
+func (d *files) manifest(m *cassette.Manifest) error { return cassette.WriteManifest(d.dir, m) }
+
+func (d *files) close() error { return errors.Join(d.lines.Close(), d.unlock()) }
+
+// openCassette makes dir ready to be recorded into. base is the highest ID that
+// is there already.
+func openCassette(dir string, o *Options) (d *files, m *cassette.Manifest, base uint64, err error) {
+	if err := os.MkdirAll(dir, cassette.DirMode); err != nil {
+		return nil, nil, 0, err
+	}
+	there, err := inspect(dir)
+	if err != nil {
+		return nil, nil, 0, err
+	}
+	if there && !o.Append {
+		return nil, nil, 0, errors.New("a cassette is there already: choose another directory, or append to it")
+	}
+	if there { // one that was cut short is made whole first; this takes the lock itself
+		if _, err := cassette.Repair(dir); err != nil {
+			return nil, nil, 0, err
+		}
+	}
+	unlock, err := cassette.Lock(dir)
+	if err != nil {
+		return nil, nil, 0, err
+	}
+	defer func() {
+		if err != nil {
+			unlock()
+		}
+	}()
+	m = cassette.NewManifest(o.Tool, o.Now(), o.Redaction)
+	if there {
+		if m, base, err = resume(dir, o); err != nil {
+			return nil, nil, 0, err
+		}
+	}
+	lines, err := os.OpenFile(filepath.Join(dir, cassette.ExchangesFile), os.O_WRONLY|os.O_CREATE|os.O_APPEND, cassette.FileMode)
+	if err != nil {
+		return nil, nil, 0, err
+	}
+	info, err := lines.Stat()
+	if err != nil {
+		lines.Close()
+		return nil, nil, 0, err
+	}
+	// The manifest, written next, syncs the directory and with it this name.
+	return &files{dir: dir, lines: lines, size: info.Size(), unlock: unlock}, m, base, nil
+}
+
+// inspect reports whether dir holds a recording. A directory that holds neither
+// that nor stubs nor nothing is an error: it is somebody's.
+func inspect(dir string) (recorded bool, err error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return false, err
+	}
+	foreign := ""
+	stubs := false
+	for _, e := range entries {
+		switch name := e.Name(); {
+		case name == cassette.ManifestFile, name == cassette.ExchangesFile:
+			recorded = true
+		case name == cassette.StubsDir:
+			stubs = true
+		case name != cassette.BodiesDir && !strings.HasPrefix(name, "."):
+			foreign = name
+		}
+	}
+	if !recorded && !stubs && foreign != "" {
+		return false, fmt.Errorf("want a new or empty directory, found %s in it", foreign)
+	}
+	return recorded, nil
+}
+
+// resume returns the manifest of the cassette in dir, set to recording, and the
+// highest ID in use.
+func resume(dir string, o *Options) (*cassette.Manifest, uint64, error) {
+	c, err := cassette.Open(dir)
+	if err != nil {
+		return nil, 0, err
+	}
+	m := c.Manifest
+	if clean := len(m.Redaction.Salts) > 0; clean == o.Redaction.Off {
+		return nil, 0, fmt.Errorf("the cassette was recorded with redaction %s: append with the same, or record to another directory", onOff(clean))
+	}
+	m.Redaction.Config = union(m.Redaction.Config, o.Redaction)
+	m.State = cassette.StateRecording
+	var last, n uint64
+	for x, err := range c.Exchanges() {
+		if err != nil {
+			return nil, 0, err
+		}
+		last = max(last, x.ID)
+		n++
+	}
+	m.Counts.Exchanges = n
+	return m, last, nil
+}
+
+func onOff(on bool) string {
+	if on {
+		return "on"
+	}
+	return "off"
+}
+
+// union is what either configuration redacts; both redact or neither does.
+func union(a, b redact.Config) redact.Config {
+	join := func(x, y []string) []string {
+		all := slices.Clone(x)
+		for _, s := range y {
+			if !slices.Contains(all, s) {
+				all = append(all, s)
+			}
+		}
+		return all
+	}
+	return redact.Config{
+		Off:      a.Off && b.Off,
+		Headers:  join(a.Headers, b.Headers),
+		Query:    join(a.Query, b.Query),
+		JSON:     join(a.JSON, b.JSON),
+		Form:     join(a.Form, b.Form),
+		Patterns: join(a.Patterns, b.Patterns),
+	}
+}

@@ -1,0 +1,269 @@
+package recorder
+
+import (
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/understudy-proxy/understudy/fixtures"
+)
+
+// Other is the name under which a ledger books what goes beyond its bounds on
+// distinct hosts, rules and reasons.
+const Other = "(other)"
+
+// Ledger accounts for every connection and exchange of a run, by host and
+// protocol, by rule and by outcome. Its methods may be called from many
+// goroutines and never wait for anything but each other.
+type Ledger struct {
+	hosts, names bound
+
+	connMu sync.Mutex
+	conns  ConnTotals
+	byHost map[hostKey]*ConnTotals
+	away   map[awayKey]uint64 // connections that were not captured
+	latest []Connection       // of those, the last ones, as a ring
+	next   int                // where the ring goes on
+
+	shards [ledgerShards]ledgerShard
+
+	recMu sync.Mutex
+	rec   RecordingTotals
+}
+
+const (
+	defaultHosts = 1000 // distinct hosts before Other
+	maxNames     = 500  // distinct rules and reasons before Other
+	latestAway   = 64   // connections not captured that are kept one by one
+
+	// Exchanges are booked in a shard picked at random, so that those who end at
+	// the same moment on several cores seldom meet.
+	ledgerShards = 8
+)
+
+type hostKey struct{ host, protocol string }
+
+type awayKey struct {
+	hostKey
+	fate   Fate
+	reason string
+}
+
+// Fate is what was done with a connection.
+type Fate string
+
+// The fates of a connection.
+const (
+	Captured Fate = "captured" // its exchanges were seen
+	Passed   Fate = "passed"   // its bytes were passed on unread
+	Refused  Fate = "refused"  // a rule refused it
+	Dropped  Fate = "dropped"  // it could not be served
+)
+
+// Connection is a client connection that has ended.
+type Connection struct {
+	Door     string `json:"door"`   // the listener it came through
+	Client   string `json:"client"` // the client's address
+	Host     string `json:"host"`   // whom it was for; "" where that is unknown
+	Protocol string `json:"protocol"`
+	Fate     Fate   `json:"fate"` // an unknown one is booked as Dropped
+	Reason   string `json:"reason,omitempty"`
+	BytesIn  int64  `json:"bytes_in"`  // from the client
+	BytesOut int64  `json:"bytes_out"` // to the client
+}
+
+// Source is who answered an exchange.
+type Source string
+
+// The sources of an answer.
+const (
+	SourceNobody   Source = ""         // no answer was given
+	SourceUpstream Source = "upstream" // the upstream did
+	SourceHit      Source = "hit"      // a cassette or stub did
+	SourceMiss     Source = "miss"     // replay had none, and said so
+	SourceFault    Source = "fault"    // a rule did
+)
+
+// Entry is an exchange that has ended.
+type Entry struct {
+	Host     string
+	Protocol string
+	Outcome  fixtures.Outcome
+	Source   Source
+	Fired    []string // names of the rules that touched it; not kept
+	// Upstream, Injected and Own divide the client's wait.
+	Upstream, Injected, Own time.Duration
+}
+
+type ledgerShard struct {
+	mu    sync.Mutex
+	hosts map[hostKey]*tally
+	rules map[string]uint64
+	_     [64]byte // keeps two shards' locks off one cache line
+}
+
+// tally is a row of exchanges. Its outcomes and its sources each add up to count.
+type tally struct {
+	count    uint64
+	outcomes [len(outcomes)]uint64
+	sources  [len(sources)]uint64
+
+	upstream, injected, own time.Duration
+}
+
+// The known outcomes and sources; what is unknown counts as the last.
+var (
+	outcomes = [...]fixtures.Outcome{fixtures.OutcomeComplete, fixtures.OutcomeClient, fixtures.OutcomeUpstream,
+		fixtures.OutcomeFault, fixtures.OutcomeMiss, fixtures.OutcomeDropped, "unknown"}
+	sources = [...]Source{SourceUpstream, SourceHit, SourceMiss, SourceFault, SourceNobody}
+)
+
+// NewLedger returns an empty ledger that tells up to hosts hosts apart; 0 for 1000.
+func NewLedger(hosts int) *Ledger {
+	if hosts <= 0 {
+		hosts = defaultHosts
+	}
+	l := &Ledger{
+		hosts: bound{most: hosts}, names: bound{most: maxNames},
+		byHost: map[hostKey]*ConnTotals{}, away: map[awayKey]uint64{},
+		rec: RecordingTotals{Lost: map[Reason]uint64{}},
+	}
+	for i := range l.shards {
+		l.shards[i].hosts = map[hostKey]*tally{}
+		l.shards[i].rules = map[string]uint64{}
+	}
+	return l
+}
+
+// ConnOpened books a connection at its accept.
+func (l *Ledger) ConnOpened() {
+	l.connMu.Lock()
+	defer l.connMu.Unlock()
+	l.conns.Opened++
+	l.conns.Open++
+}
+
+// ConnClosed books the end of a connection that ConnOpened began.
+func (l *Ledger) ConnClosed(c Connection) {
+	l.connMu.Lock()
+	defer l.connMu.Unlock()
+	key := hostKey{l.hosts.admit(c.Host), l.names.admit(c.Protocol)}
+	row := l.byHost[key]
+	if row == nil {
+		row = &ConnTotals{}
+		l.byHost[key] = row
+	}
+	l.conns.Open--
+	l.conns.close(&c)
+	row.Opened++
+	row.close(&c)
+	if c.Fate == Captured {
+		return
+	}
+	l.away[awayKey{key, c.Fate, l.names.admit(c.Reason)}]++
+	if len(l.latest) < latestAway {
+		l.latest = append(l.latest, c)
+		return
+	}
+	l.latest[l.next] = c
+	l.next = (l.next + 1) % latestAway
+}
+
+func (t *ConnTotals) close(c *Connection) {
+	switch c.Fate {
+	case Captured:
+		t.Captured++
+	case Passed:
+		t.Passed++
+	case Refused:
+		t.Refused++
+	default:
+		c.Fate = Dropped
+		t.Dropped++
+	}
+	t.BytesIn += c.BytesIn
+	t.BytesOut += c.BytesOut
+}
+
+// Finish books an exchange at its end.
+func (l *Ledger) Finish(e Entry) {
+	s := &l.shards[rand.Uint32()%ledgerShards]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	key := hostKey{e.Host, e.Protocol}
+	row := s.hosts[key]
+	if row == nil { // new here, or beyond the bound
+		key = hostKey{l.hosts.admit(e.Host), l.names.admit(e.Protocol)}
+		if row = s.hosts[key]; row == nil {
+			row = &tally{}
+			s.hosts[key] = row
+		}
+	}
+	row.count++
+	row.outcomes[indexOf(outcomes[:], e.Outcome)]++
+	row.sources[indexOf(sources[:], e.Source)]++
+	row.upstream += e.Upstream
+	row.injected += e.Injected
+	row.own += e.Own
+	for _, name := range e.Fired {
+		if _, ok := s.rules[name]; !ok {
+			name = l.names.admit(name)
+		}
+		s.rules[name]++
+	}
+}
+
+// indexOf is the index of v in list, or the last one.
+func indexOf[T comparable](list []T, v T) int {
+	for i := range list {
+		if list[i] == v {
+			return i
+		}
+	}
+	return len(list) - 1
+}
+
+// taken, recorded and lost book recordings: begun, written, given up.
+func (l *Ledger) taken() {
+	l.recMu.Lock()
+	defer l.recMu.Unlock()
+	l.rec.Begun++
+	l.rec.Pending++
+}
+
+func (l *Ledger) recorded(n uint64) {
+	l.recMu.Lock()
+	defer l.recMu.Unlock()
+	l.rec.Recorded += n
+	l.rec.Pending -= n
+}
+
+func (l *Ledger) lost(why Reason) {
+	l.recMu.Lock()
+	defer l.recMu.Unlock()
+	l.rec.Lost[why]++
+	l.rec.Pending--
+}
+
+// bound admits a number of distinct names, and calls the rest Other.
+type bound struct {
+	most int
+	mu   sync.Mutex
+	seen map[string]bool
+}
+
+func (b *bound) admit(name string) string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.seen[name] {
+		return name
+	}
+	if len(b.seen) >= b.most {
+		return Other
+	}
+	if b.seen == nil {
+		b.seen = map[string]bool{}
+	}
+	b.seen[name] = true
+	return name
+}
