@@ -1,0 +1,93 @@
+package admin
+
+import "time"
+
+// Status is the run at a glance.
+type Status struct {
+	Version       string     `json:"version"`
+	Mode          string     `json:"mode"`        // proxy, record or replay
+	Seed          uint64     `json:"seed,string"` // a string: beyond 2^53 JSON numbers lose digits
+	StartedAt     time.Time  `json:"started_at"`
+	UptimeSeconds float64    `json:"uptime_seconds"`
+	Ready         bool       `json:"ready"`
+	Draining      bool       `json:"draining"`
+	Listeners     []Listener `json:"listeners"`
+	Cassettes     []string   `json:"cassettes"`
+	Exchanges     uint64     `json:"exchanges"` // finished
+	InFlight      int64      `json:"in_flight"`
+	Misses        uint64     `json:"misses"`
+	Faults        uint64     `json:"faults"`      // exchanges broken on purpose
+	Dropped       uint64     `json:"dropped"`     // exchanges not recorded because the queue was full
+	Lossy         bool       `json:"lossy"`       // whether the recording misses anything
+	Chaos         bool       `json:"chaos"`       // false when all rules are switched off
+	RulesError    string     `json:"rules_error"` // why the last change was refused; "" if it was not
+}
+
+// Listener is an open front door.
+type Listener struct {
+	Kind string `json:"kind"` // forward, reverse, tcp or transparent
+	URL  string `json:"url"`
+	To   string `json:"to"`
+}
+
+// Exchange is the summary of a finished exchange.
+type Exchange struct {
+	ID              uint64    `json:"id"`
+	At              time.Time `json:"at"`
+	Client          string    `json:"client"`
+	Method          string    `json:"method"`
+	URL             string    `json:"url"` // served without its query, where secrets live
+	Proto           string    `json:"proto"`
+	Status          int       `json:"status"`  // 0 when no response came
+	Outcome         string    `json:"outcome"` // complete, client, upstream, fault, miss or dropped
+	Error           string    `json:"error"`
+	Source          string    `json:"source"` // "upstream", "checkout#17", "stub hello", "rule NAME"; "" for nobody
+	DurationSeconds float64   `json:"duration_seconds"`
+	UpstreamSeconds float64   `json:"upstream_seconds"`
+	InjectedSeconds float64   `json:"injected_seconds"`
+	OwnSeconds      float64   `json:"own_seconds"`
+	RequestBytes    int64     `json:"request_bytes"`
+	ResponseBytes   int64     `json:"response_bytes"`
+	Rules           []string  `json:"rules"` // that touched it, in order
+	Recorded        bool      `json:"recorded"`
+}
+
+// Miss is a request that replay had no answer to.
+type Miss struct {
+	At          time.Time    `json:"at"`
+	Method      string       `json:"method"`
+	URL         string       `json:"url"`     // served without its query
+	Nearest     string       `json:"nearest"` // "checkout#17" or "stub hello"; "" when nothing is near
+	Differences []Difference `json:"differences"`
+	Forwarded   bool         `json:"forwarded"` // it went upstream instead
+}
+
+// Difference is one field in which a request is not what the nearest answer
+// wants.
+type Difference struct {
+	Field string `json:"field"`
+	Want  string `json:"want"`
+	Got   string `json:"got"`
+}
+
+// Rule is a rule's state.
+type Rule struct {
+	Name    string `json:"name"`
+	Place   string `json:"place"` // "rules.yaml:14:5"
+	Enabled bool   `json:"enabled"`
+	Matched uint64 `json:"matched"` // requests its condition held for
+	Fired   uint64 `json:"fired"`   // of them, those it touched
+}
+
+// Rules are the run's rules and their switches. Its methods are called from many
+// goroutines.
+type Rules interface {
+	// List returns all rules in order.
+	List() []Rule
+	// Set switches a rule; false when there is none of that name.
+	Set(name string, enabled bool) bool
+	// SetChaos switches all rules together, without changing their own switches.
+	SetChaos(enabled bool)
+	// Chaos reports the common switch.
+	Chaos() bool
+}

@@ -1,0 +1,186 @@
+package telemetry
+
+import (
+	"net/http"
+	"slices"
+	"unicode/utf8"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+var (
+	methods  = []string{"GET", "POST", "PUT", "DELETE", "HEAD", "PATCH", "OPTIONS", "CONNECT", "TRACE", "QUERY"}
+	fates    = []string{"captured", "passed", "refused", "dropped"}
+	outcomes = []string{"complete", "client", "upstream", "fault", "miss", "dropped"}
+	sources  = []string{"upstream", "cassette", "stub", "rule", "none"}
+	// errorTypes are the names that Exchange.ErrorType may have beside statuses.
+	errorTypes = []string{"client", "upstream", "fault", "miss", "dropped", "resolve", "dial", "tls", "write", "read", "protocol", "timeout"}
+)
+
+// known keeps a label to its few values: "none" for "", Overflow for strangers.
+func known(s string, values []string) string {
+	if s == "" {
+		return "none"
+	}
+	if i := slices.Index(values, s); i >= 0 {
+		return values[i] // not s itself, which may hold on to a larger string
+	}
+	return Overflow
+}
+
+// knownMethod is _OTHER for methods that OpenTelemetry does not list.
+func knownMethod(s string) string {
+	if i := slices.Index(methods, s); i >= 0 {
+		return methods[i]
+	}
+	return "_OTHER"
+}
+
+func knownScheme(s string) string {
+	switch s {
+	case "http":
+		return "http"
+	case "https":
+		return "https"
+	}
+	return Overflow
+}
+
+func protocolVersion(proto string) string {
+	switch proto {
+	case "HTTP/1.1":
+		return "1.1"
+	case "HTTP/2.0":
+		return "2"
+	case "HTTP/1.0":
+		return "1.0"
+	}
+	return Overflow
+}
+
+// statusLabel is "" where no response came.
+func statusLabel(status int) string {
+	if status < 100 || status > 999 {
+		return ""
+	}
+	return statusTexts[status]
+}
+
+func outcomeLabel(s string) string {
+	if s == "" {
+		return "complete"
+	}
+	return known(s, outcomes)
+}
+
+// errorLabel is "" for success, as the conventions want it.
+func errorLabel(e *Exchange) string {
+	switch {
+	case e.ErrorType != "":
+		if label := known(e.ErrorType, errorTypes); label != Overflow {
+			return label
+		}
+		return "_OTHER"
+	case e.Status >= http.StatusInternalServerError:
+		return statusLabel(e.Status)
+	}
+	return ""
+}
+
+type serverKey struct{ method, status, route, version, scheme, errorType, outcome, source string }
+
+// serverHandle is the series that an exchange with a serverKey adds to. Looking
+// them up by label values on each exchange would cost more than all else.
+type serverHandle struct {
+	duration, in, out prometheus.Observer
+	exchanges         prometheus.Counter
+}
+
+func (m *Metrics) serverHandle(k serverKey) serverHandle {
+	m.mu.RLock()
+	h, ok := m.servers[k]
+	full := len(m.servers) >= maxHandles
+	m.mu.RUnlock()
+	if ok {
+		return h
+	}
+	if full {
+		// One more series a metric at most for each outcome and source.
+		k = serverKey{"_OTHER", "", Overflow, Overflow, Overflow, "", k.outcome, k.source}
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if h, ok = m.servers[k]; ok {
+		return h
+	}
+	values := []string{k.method, k.status, valid(k.route), k.version, k.scheme, k.errorType}
+	h = serverHandle{
+		duration:  m.server.WithLabelValues(values...),
+		in:        m.serverIn.WithLabelValues(values...),
+		out:       m.serverOut.WithLabelValues(values...),
+		exchanges: m.exchanges.WithLabelValues(k.outcome, k.source),
+	}
+	m.servers[k] = h
+	return h
+}
+
+type clientKey struct{ method, status, version, scheme, host, port, errorType string }
+
+func (m *Metrics) clientHandle(k clientKey) prometheus.Observer {
+	m.mu.RLock()
+	h, ok := m.clients[k]
+	full := len(m.clients) >= maxHandles
+	m.mu.RUnlock()
+	if ok {
+		return h
+	}
+	if full {
+		k = clientKey{"_OTHER", "", Overflow, Overflow, Overflow, Overflow, ""}
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if h, ok = m.clients[k]; ok {
+		return h
+	}
+	k.port = string([]byte(k.port)) // not a part of the caller's larger string
+	h = m.client.WithLabelValues(k.method, k.status, k.version, k.scheme, valid(k.host), k.port, k.errorType)
+	m.clients[k] = h
+	return h
+}
+
+// valid guards against bytes that are no UTF-8, on which the library panics.
+func valid(s string) string {
+	if utf8.ValidString(s) {
+		return s
+	}
+	return Overflow
+}
+
+// recorderCollector asks the recorder once a scrape, so that its figures agree.
+type recorderCollector struct{ stats func() RecorderStats }
+
+var (
+	queueExchangesDesc = prometheus.NewDesc("understudy_recorder_queue_exchanges", "Exchanges waiting to be written.", nil, nil)
+	queueBytesDesc     = prometheus.NewDesc("understudy_recorder_queue_bytes", "Bytes waiting to be written.", nil, nil)
+	writtenDesc        = prometheus.NewDesc("understudy_recorder_written_total", "Exchanges written to the cassette.", nil, nil)
+	writtenBytesDesc   = prometheus.NewDesc("understudy_recorder_written_bytes_total", "Bytes written to the cassette.", nil, nil)
+	droppedDesc        = prometheus.NewDesc("understudy_recorder_dropped_total", "Exchanges not recorded because the queue was full.", nil, nil)
+)
+
+// Describe names the recorder's metrics.
+func (c recorderCollector) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{queueExchangesDesc, queueBytesDesc, writtenDesc, writtenBytesDesc, droppedDesc} {
+		ch <- d
+	}
+}
+
+// Collect takes one look at the recorder.
+func (c recorderCollector) Collect(ch chan<- prometheus.Metric) {
+	s := c.stats()
+	gauge, counter := prometheus.GaugeValue, prometheus.CounterValue
+	ch <- prometheus.MustNewConstMetric(queueExchangesDesc, gauge, float64(s.QueueExchanges))
+	ch <- prometheus.MustNewConstMetric(queueBytesDesc, gauge, float64(s.QueueBytes))
+	ch <- prometheus.MustNewConstMetric(writtenDesc, counter, float64(s.Written))
+	ch <- prometheus.MustNewConstMetric(writtenBytesDesc, counter, float64(s.WrittenBytes))
+	ch <- prometheus.MustNewConstMetric(droppedDesc, counter, float64(s.Dropped))
+}

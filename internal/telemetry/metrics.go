@@ -1,0 +1,226 @@
+package telemetry
+
+import (
+	"net/http"
+	"runtime"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// Bounds on what is remembered; whatever is beyond them counts as Overflow.
+const (
+	maxRoutes  = 200
+	maxHosts   = 64
+	maxRules   = 200
+	maxHandles = 2000 // label sets of the HTTP metrics
+)
+
+// Exchange is what the metrics want to know of a finished exchange.
+type Exchange struct {
+	Method string
+	Scheme string // "http" or "https"
+	Proto  string // "HTTP/1.0", "HTTP/1.1" or "HTTP/2.0"
+	Path   string // of the target; a query is cut off
+	Status int    // 0 when no response came
+	// ErrorType says why it went wrong: an outcome or an operation such as
+	// "dial", from a small set of names. "" for none; then a status of 500 or more stands for itself.
+	ErrorType string
+
+	// UpstreamHost and UpstreamPort are whom the request was sent on to; "" where nobody was
+	// asked.
+	UpstreamHost string
+	UpstreamPort string
+
+	Outcome string // "" or "complete", "client", "upstream", "fault", "miss", "dropped"
+	Source  string // who answered: "upstream", "cassette", "stub", "rule"; "" for nobody
+
+	Duration time.Duration // from the request's first byte to the answer's last
+	Upstream time.Duration // of it, spent waiting for the upstream
+	Injected time.Duration // of it, added by rules
+	Own      time.Duration // of it, ours
+
+	RequestBytes  int64 // of body
+	ResponseBytes int64
+	Fired         []string // names of the rules
+}
+
+// RecorderStats is the recorder's state at a scrape.
+type RecorderStats struct {
+	QueueExchanges int64 // waiting to be written
+	QueueBytes     int64
+	Written        int64 // exchanges written so far
+	WrittenBytes   int64
+	Dropped        int64 // exchanges lost because the queue was full
+}
+
+// Options for NewMetrics. All may be left out.
+type Options struct {
+	Version  string
+	Revision string
+	// Recorder is called at each scrape, from any goroutine.
+	Recorder func() RecorderStats
+}
+
+// Metrics counts what a run does. Its methods are safe for use by several
+// goroutines and never block for long.
+type Metrics struct {
+	registry *prometheus.Registry
+	routes   *bounded
+	hosts    *bounded
+	rules    *bounded
+
+	server, serverIn, serverOut, client *prometheus.HistogramVec
+	active                              *prometheus.GaugeVec
+	upstream, injected, own             prometheus.Histogram
+	exchanges, fired, conns, reloads    *prometheus.CounterVec
+	misses                              prometheus.Counter
+
+	mu      sync.RWMutex
+	servers map[serverKey]serverHandle
+	clients map[clientKey]prometheus.Observer
+}
+
+// Durations as OpenTelemetry's HTTP conventions advise, and finer ones for
+// what we add ourselves.
+var (
+	durationBuckets = []float64{.005, .01, .025, .05, .075, .1, .25, .5, .75, 1, 2.5, 5, 7.5, 10}
+	ownBuckets      = []float64{10e-6, 25e-6, 50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 50e-3, .25, 1}
+	sizeBuckets     = []float64{0, 256, 1 << 10, 4 << 10, 16 << 10, 64 << 10, 256 << 10, 1 << 20, 16 << 20, 256 << 20}
+)
+
+// NewMetrics makes the metrics in a registry of their own.
+func NewMetrics(o Options) *Metrics {
+	serverLabels := []string{"http_request_method", "http_response_status_code", "http_route", "network_protocol_version", "url_scheme", "error_type"}
+	clientLabels := []string{"http_request_method", "http_response_status_code", "network_protocol_version", "url_scheme", "server_address", "server_port", "error_type"}
+	m := &Metrics{
+		registry: prometheus.NewRegistry(),
+		routes:   newBounded(maxRoutes),
+		hosts:    newBounded(maxHosts),
+		rules:    newBounded(maxRules),
+		servers:  map[serverKey]serverHandle{},
+		clients:  map[clientKey]prometheus.Observer{},
+
+		server:    histograms("http_server_request_duration_seconds", "Duration of exchanges as the client sees them.", durationBuckets, serverLabels...),
+		serverIn:  histograms("http_server_request_body_size_bytes", "Size of request bodies as sent.", sizeBuckets, serverLabels...),
+		serverOut: histograms("http_server_response_body_size_bytes", "Size of response bodies as sent.", sizeBuckets, serverLabels...),
+		client:    histograms("http_client_request_duration_seconds", "Duration of upstream round trips.", durationBuckets, clientLabels...),
+		active: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "http_server_active_requests",
+			Help: "Exchanges under way."}, []string{"http_request_method", "url_scheme"}),
+
+		upstream: histogram("understudy_upstream_seconds", "Time of an exchange spent waiting for the upstream.", durationBuckets),
+		injected: histogram("understudy_injected_seconds", "Time of an exchange added by rules.", durationBuckets),
+		own:      histogram("understudy_own_seconds", "Time of an exchange spent in understudy itself.", ownBuckets),
+
+		exchanges: counters("understudy_exchanges_total", "Finished exchanges by how they ended and who answered.", "outcome", "source"),
+		fired:     counters("understudy_rule_fired_total", "Exchanges that a rule touched.", "rule"),
+		conns:     counters("understudy_connections_total", "Closed client connections by what was done with them.", "fate"),
+		reloads:   counters("understudy_rules_reloads_total", "Changed rule files by whether they were taken over.", "result"),
+		misses: prometheus.NewCounter(prometheus.CounterOpts{Name: "understudy_misses_total",
+			Help: "Requests that replay had no answer to."}),
+	}
+	build := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "understudy_build_info", Help: "Always 1."},
+		[]string{"version", "revision", "goversion"})
+	build.WithLabelValues(o.Version, o.Revision, runtime.Version()).Set(1)
+	// Counters that were never touched must be scraped as 0, or the first
+	// increase is lost on a rate.
+	for _, result := range []string{"ok", "refused"} {
+		m.reloads.WithLabelValues(result)
+	}
+	for _, fate := range fates {
+		m.conns.WithLabelValues(fate)
+	}
+	m.registry.MustRegister(m.server, m.serverIn, m.serverOut, m.client, m.active, m.upstream, m.injected, m.own,
+		m.exchanges, m.fired, m.conns, m.reloads, m.misses, build,
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	if o.Recorder != nil {
+		m.registry.MustRegister(recorderCollector{o.Recorder})
+	}
+	return m
+}
+
+// Handler serves the metrics in the text format or OpenMetrics.
+func (m *Metrics) Handler() http.Handler {
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{EnableOpenMetrics: true, MaxRequestsInFlight: 4})
+}
+
+// Begin counts an exchange as under way until End is called with the same
+// arguments.
+func (m *Metrics) Begin(method, scheme string) {
+	m.active.WithLabelValues(knownMethod(method), knownScheme(scheme)).Inc()
+}
+
+// End takes back what Begin counted.
+func (m *Metrics) End(method, scheme string) {
+	m.active.WithLabelValues(knownMethod(method), knownScheme(scheme)).Dec()
+}
+
+// Connection counts a closed client connection. Fate is captured, passed, refused
+// or dropped.
+func (m *Metrics) Connection(fate string) { m.conns.WithLabelValues(known(fate, fates)).Inc() }
+
+// Reload counts a change of the rules: taken over, or refused.
+func (m *Metrics) Reload(ok bool) {
+	result := "refused"
+	if ok {
+		result = "ok"
+	}
+	m.reloads.WithLabelValues(result).Inc()
+}
+
+// Observe counts a finished exchange. It keeps nothing of e.
+func (m *Metrics) Observe(e *Exchange) {
+	var scratch [128]byte
+	route := m.routes.get(AppendRoute(scratch[:0], e.Path))
+	method, scheme, version := knownMethod(e.Method), knownScheme(e.Scheme), protocolVersion(e.Proto)
+	status, errorType := statusLabel(e.Status), errorLabel(e)
+
+	h := m.serverHandle(serverKey{method, status, route, version, scheme, errorType, outcomeLabel(e.Outcome), known(e.Source, sources)})
+	h.duration.Observe(e.Duration.Seconds())
+	h.in.Observe(float64(e.RequestBytes))
+	h.out.Observe(float64(e.ResponseBytes))
+	h.exchanges.Inc()
+	m.own.Observe(e.Own.Seconds())
+	if e.UpstreamHost != "" {
+		host := m.hosts.get(append(scratch[:0], e.UpstreamHost...))
+		port := e.UpstreamPort
+		if host == Overflow || len(port) > 5 {
+			port = Overflow
+		}
+		m.clientHandle(clientKey{method, status, version, scheme, host, port, errorType}).Observe(e.Upstream.Seconds())
+		m.upstream.Observe(e.Upstream.Seconds())
+	}
+	if e.Injected > 0 {
+		m.injected.Observe(e.Injected.Seconds())
+	}
+	if e.Outcome == "miss" {
+		m.misses.Inc()
+	}
+	for _, rule := range e.Fired {
+		m.fired.WithLabelValues(valid(m.rules.get(append(scratch[:0], rule...)))).Inc()
+	}
+}
+
+func histograms(name, help string, buckets []float64, labels ...string) *prometheus.HistogramVec {
+	return prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: name, Help: help, Buckets: buckets}, labels)
+}
+
+func histogram(name, help string, buckets []float64) prometheus.Histogram {
+	return prometheus.NewHistogram(prometheus.HistogramOpts{Name: name, Help: help, Buckets: buckets})
+}
+
+func counters(name, help string, labels ...string) *prometheus.CounterVec {
+	return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
+}
+
+// statusTexts saves a conversion on each exchange.
+var statusTexts = func() (t [1000]string) {
+	for i := range t {
+		t[i] = strconv.Itoa(i)
+	}
+	return t
+}()

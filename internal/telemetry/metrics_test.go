@@ -1,0 +1,231 @@
+package telemetry
+
+import (
+	"bufio"
+	"flag"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+var update = flag.Bool("update", false, "rewrite the goldens")
+
+func scrape(t testing.TB, m *Metrics) string {
+	t.Helper()
+	w := httptest.NewRecorder()
+	m.Handler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	if w.Code != http.StatusOK {
+		t.Fatalf("GET /metrics = %d: %s", w.Code, w.Body)
+	}
+	return w.Body.String()
+}
+
+func sample() *Exchange {
+	return &Exchange{
+		Method: "POST", Scheme: "https", Proto: "HTTP/2.0", Path: "/orders/17/lines?card=4711", Status: 503,
+		UpstreamHost: "pay.test", UpstreamPort: "443", Source: "upstream",
+		Duration: 60 * time.Millisecond, Upstream: 20 * time.Millisecond, Injected: 40 * time.Millisecond, Own: 80 * time.Microsecond,
+		RequestBytes: 300, ResponseBytes: 2000, Fired: []string{"slow tail"},
+	}
+}
+
+var own = regexp.MustCompile(`^(# (HELP|TYPE) )?(http_|understudy_)`)
+
+// The names and labels are what dashboards are built on: a change of this golden
+// breaks them.
+func TestGolden(t *testing.T) {
+	m := NewMetrics(Options{Version: "1.2.3", Revision: "abc", Recorder: func() RecorderStats {
+		return RecorderStats{QueueExchanges: 1, QueueBytes: 2, Written: 3, WrittenBytes: 4, Dropped: 5}
+	}})
+	m.Begin("POST", "https")
+	m.Begin("POST", "https")
+	m.End("POST", "https")
+	m.Observe(sample())
+	m.Observe(&Exchange{Method: "BREW", Scheme: "http", Proto: "HTTP/1.1", Path: "/pot", Outcome: "miss", ErrorType: "miss", Source: ""})
+	m.Connection("captured")
+	m.Connection("eaten")
+	m.Reload(true)
+	m.Reload(false)
+	var b strings.Builder
+	for line := range strings.Lines(scrape(t, m)) {
+		if own.MatchString(line) {
+			b.WriteString(regexp.MustCompile(`goversion="[^"]*"`).ReplaceAllString(line, `goversion="GO"`))
+		}
+	}
+	golden := filepath.Join("testdata", "metrics.golden")
+	if *update {
+		if err := os.WriteFile(golden, []byte(b.String()), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(golden)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b.String() != string(want) {
+		t.Errorf("metrics =\n%s\nwant\n%s", b.String(), want)
+	}
+	if strings.Contains(b.String(), "4711") || strings.Contains(b.String(), "/17") {
+		t.Error("a raw path or query got into the metrics")
+	}
+}
+
+// docs/admin.md names every metric of ours and nothing else.
+func TestMetricsAreInTheGuide(t *testing.T) {
+	guide, err := os.ReadFile(filepath.Join("..", "..", "docs", "admin.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	golden, err := os.ReadFile(filepath.Join("testdata", "metrics.golden"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := map[string]bool{}
+	for _, m := range regexp.MustCompile(`(?m)^# TYPE (\S+)`).FindAllStringSubmatch(string(golden), -1) {
+		served[m[1]] = true
+		if !strings.Contains(string(guide), "`"+m[1]+"`") {
+			t.Errorf("docs/admin.md lacks %s", m[1])
+		}
+	}
+	for _, m := range regexp.MustCompile("`((?:http_(?:server|client)|understudy)_[a-z_]+)`").FindAllStringSubmatch(string(guide), -1) {
+		if !served[m[1]] {
+			t.Errorf("docs/admin.md has %s, which is not served", m[1])
+		}
+	}
+}
+
+// A scanner, or a load test with random input, must not grow the metrics.
+func TestCardinalityIsBounded(t *testing.T) {
+	m := NewMetrics(Options{})
+	var wg sync.WaitGroup
+	for g := range 4 {
+		wg.Go(func() {
+			for i := range 5000 {
+				n := i*4 + g
+				m.Observe(&Exchange{
+					Method: fmt.Sprint("M", n), Scheme: fmt.Sprint(n), Proto: fmt.Sprint(n), Path: "/" + word(n), Status: n%1200 - 100,
+					ErrorType: fmt.Sprint("e", n), UpstreamHost: word(n) + "\xff", UpstreamPort: fmt.Sprint(n),
+					Outcome: fmt.Sprint(n), Source: fmt.Sprint(n), Fired: []string{word(n) + "\xff"},
+				})
+				m.Connection(fmt.Sprint(n))
+				m.Begin(fmt.Sprint(n), fmt.Sprint(n))
+			}
+		})
+	}
+	wg.Wait()
+	series := map[string]int{}
+	lines := bufio.NewScanner(strings.NewReader(scrape(t, m)))
+	for lines.Scan() {
+		if name, _, ok := strings.Cut(lines.Text(), "{"); ok && !strings.HasSuffix(name, "_bucket") {
+			series[name]++
+		}
+	}
+	for name, limit := range map[string]int{
+		"http_server_request_duration_seconds_count": maxHandles + 1,
+		"http_client_request_duration_seconds_count": maxHandles + 1,
+		"understudy_exchanges_total":                 (len(outcomes) + 1) * (len(sources) + 1),
+		"understudy_rule_fired_total":                maxRules + 1,
+		"understudy_connections_total":               len(fates) + 1,
+		"http_server_active_requests":                1,
+	} {
+		if got := series[name]; got > limit || got == 0 {
+			t.Errorf("%s has %d series, want 1 to %d", name, got, limit)
+		}
+	}
+	// Beyond the bound each is still counted once.
+	if got := m.routes.get([]byte("/never-seen")); got != Overflow {
+		t.Errorf("route beyond the bound = %q, want %q", got, Overflow)
+	}
+	if len(m.servers) > maxHandles+(len(outcomes)+1)*(len(sources)+1) {
+		t.Errorf("%d handles are kept, want no more than %d", len(m.servers), maxHandles)
+	}
+}
+
+// word is a name of letters only, different for each n.
+func word(n int) string {
+	var b []byte
+	for ; n > 0 || len(b) == 0; n /= 26 {
+		b = append(b, byte('a'+n%26))
+	}
+	return string(b)
+}
+
+func TestRoute(t *testing.T) {
+	for path, want := range map[string]string{
+		"/":                              "/",
+		"/v1/users":                      "/v1/users",
+		"/v1/users/17":                   "/v1/users/{id}",
+		"/users/17/orders/ORD-00017?x=1": "/users/{id}/orders/{id}",
+		"/a?token=secret":                "/a",
+		"/?q":                            "/",
+		"/f81d4fae-7dec-11d0-a765-00a0c91e6bf6/x": "/{id}/x",
+		"/commit/9f86d081":                        "/commit/{id}",
+		"/deadbeef":                               "/deadbeef",
+		"/report/2024-05-01":                      "/report/{id}",
+		"/x7gh2k":                                 "/{id}",
+		"/oauth2/token":                           "/oauth2/token",
+		"/api/.well-known/openid-configuration":   "/api/.well-known/openid-configuration",
+		"/u/jane%40example.com":                   "/u/{id}",
+		"/u/jane@example.com":                     "/u/{id}",
+		"/" + strings.Repeat("a", 41):             "/{id}",
+		"/a//b/":                                  "/a//b/",
+		"/a/b/c/d/e/f/g/h/i/j":                    "/a/b/c/d/e/f/g/h/…",
+		"*":                                       "other",
+		"example.com:443":                         "other",
+		"":                                        "other",
+	} {
+		if got := Route(path); got != want {
+			t.Errorf("Route(%q) = %q, want %q", path, got, want)
+		}
+	}
+}
+
+func FuzzRoute(f *testing.F) {
+	f.Add("/users/17?x=y")
+	f.Add("//\xff/%20/")
+	f.Fuzz(func(t *testing.T, path string) {
+		route := Route(path)
+		if strings.ContainsAny(route, "?#%@=") && route != Overflow {
+			t.Errorf("Route(%q) = %q, which holds data", path, route)
+		}
+		// A route is its own route, but for the placeholder's braces.
+		if again := Route(strings.ReplaceAll(route, "{id}", "1")); strings.HasPrefix(route, "/") && !strings.Contains(route, "…") && again != route {
+			t.Errorf("Route(%q) = %q, and again %q", path, route, again)
+		}
+	})
+}
+
+func BenchmarkObserve(b *testing.B) {
+	m := NewMetrics(Options{})
+	x := sample()
+	b.ReportAllocs()
+	for b.Loop() {
+		m.Observe(x)
+	}
+}
+
+func BenchmarkObserveParallel(b *testing.B) {
+	m := NewMetrics(Options{})
+	b.ReportAllocs()
+	b.RunParallel(func(pb *testing.PB) {
+		x := sample()
+		for pb.Next() {
+			m.Observe(x)
+		}
+	})
+}
+
+func BenchmarkRoute(b *testing.B) {
+	var scratch [128]byte
+	b.ReportAllocs()
+	for b.Loop() {
+		AppendRoute(scratch[:0], "/v1/users/f81d4fae-7dec-11d0-a765-00a0c91e6bf6/orders/17")
+	}
+}
