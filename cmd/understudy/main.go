@@ -56,7 +56,7 @@ func newRoot() *cobra.Command {
 	})
 	root.SuggestionsMinimumDistance = 2
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(newRecord(), newReplay(), newProxy(), newGate(), newGateUpstream(), newGateLoad())
+	root.AddCommand(newRecord(), newReplay(), newProxy(), newCheck(), newGate(), newGateUpstream(), newGateLoad())
 	return root
 }
 
