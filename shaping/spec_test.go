@@ -1,0 +1,117 @@
+package shaping
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/understudy-proxy/understudy/internal/place"
+)
+
+func TestParseSpec(t *testing.T) {
+	tests := []struct {
+		spec string
+		want Conditions
+		text string // what String gives; "" for spec itself
+	}{
+		{"delay=40ms,jitter=8ms,loss=0.5%,rate=12mbit",
+			Conditions{Delay: 40 * time.Millisecond, Jitter: 8 * time.Millisecond, Loss: 0.005, Rate: 12_000_000}, ""},
+		{" rate = 1.5Mbit , delay= 1s ", Conditions{Delay: time.Second, Rate: 1_500_000}, "delay=1s,rate=1500kbit"},
+		{"loss=100%", Conditions{Loss: 1}, ""},
+		{"loss=0.07%", Conditions{Loss: 0.0007}, ""},
+		{"loss=07.50%", Conditions{Loss: 0.075}, "loss=7.5%"},
+		{"delay=10ms,duplicate=1%,corrupt=0.001%,reorder=25%,limit=5000",
+			Conditions{Delay: 10 * time.Millisecond, Duplicate: 0.01, Corrupt: 0.00001, Reorder: 0.25, Limit: 5000}, ""},
+		{"rate=8bit", Conditions{Rate: 8}, ""},
+		{"rate=10gbit", Conditions{Rate: 10_000_000_000}, ""},
+	}
+	for _, tt := range tests {
+		got, err := ParseSpec(tt.spec)
+		if err != nil || got != tt.want {
+			t.Errorf("ParseSpec(%q) = %+v, %v, want %+v", tt.spec, got, err, tt.want)
+		}
+		want := tt.text
+		if want == "" {
+			want = tt.spec
+		}
+		if s := got.String(); s != want {
+			t.Errorf("String of %q = %q, want %q", tt.spec, s, want)
+		}
+	}
+	if c, err := ParseSpec("delay=0s"); err != nil || !c.IsZero() || c.String() != "" {
+		t.Errorf("delay=0s = %+v, %v, want nothing", c, err)
+	}
+}
+
+func TestParseSpecErrors(t *testing.T) {
+	for spec, want := range map[string]string{
+		"":                       "link:1:1: want conditions, got nothing",
+		"lte":                    `link:1:1: want KEY=VALUE, got "lte"`,
+		"delay=40ms,":            `link:1:12: want KEY=VALUE, got ""`,
+		"delay=40ms, speed=3":    `link:1:13: unknown condition "speed"`,
+		"Delay=40ms":             `link:1:1: unknown condition "Delay"`,
+		"delay=1ms,delay=2ms":    "link:1:11: delay: is there twice",
+		"delay=40":               `link:1:7: delay: want a duration such as "40ms", got "40"`,
+		"delay=-1ms":             "link:1:7: delay: want a duration of 0 or more",
+		"delay=300s":             "link:1:7: delay: want at most 4m34s",
+		"delay=200s,jitter=3s":   "link:1:19: jitter: want at most 2.147s",
+		"loss=0.5":               `link:1:6: loss: want a percentage such as "0.5%", got "0.5"`,
+		"loss=101%":              "link:1:6: loss: want at most 100%",
+		"loss=%":                 "link:1:6: loss: want a percentage",
+		"loss=-1%":               "link:1:6: loss: want a percentage",
+		"loss=1e1%":              "link:1:6: loss: want a percentage",
+		"loss=NaN%":              "link:1:6: loss: want a percentage",
+		"rate=12":                `link:1:6: rate: want a rate such as "12mbit", got "12"`,
+		"rate=12mbps":            `link:1:6: rate: want a rate`,
+		"rate=0mbit":             "link:1:6: rate: want a rate from 8bit",
+		"rate=12bit":             "link:1:6: rate: want a rate of whole bytes",
+		"rate=9999999999gbit":    "link:1:6: rate: want a rate from 8bit",
+		"limit=0":                "link:1:7: limit: want a number of packets above 0",
+		"limit=4294967296":       "link:1:7: limit: want a number",
+		"delay=5ms,jitter=8ms":   "link:1:18: jitter: want at most the delay, 5ms, got 8ms",
+		"jitter=8ms":             "link:1:8: jitter: want at most the delay",
+		"reorder=5%":             "link:1:9: reorder: want a delay with it",
+		"délai=5ms":              `link:1:1: unknown condition "délai"`,
+		"delay=5ms, löss=1%":     `link:1:12: unknown condition "löss"`,
+		"delay=5ms,loss= 1,rate": "link:1:17: loss: want a percentage",
+	} {
+		c, err := ParseSpec(spec)
+		var e *place.Error
+		if !errors.As(err, &e) || !strings.HasPrefix(err.Error(), want) || c != (Conditions{}) {
+			t.Errorf("ParseSpec(%q) = %+v, %v, want %q", spec, c, err, want)
+		}
+	}
+	if _, err := ParseSpec("loss=0.5"); !strings.Contains(place.Detail(err), "hint: write the percent sign") {
+		t.Errorf("detail = %s", place.Detail(err))
+	}
+}
+
+// What was parsed is written so that it parses to the same, and is in range.
+func FuzzParseSpec(f *testing.F) {
+	for _, s := range []string{"delay=40ms,jitter=8ms,loss=0.5%,rate=12mbit", "loss=0.07%", "rate=1.5mbit", "limit=7", "delay=1h", "reorder=3%,delay=1ns"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, spec string) {
+		c, err := ParseSpec(spec)
+		if err != nil {
+			var e *place.Error
+			if !errors.As(err, &e) || e.Line != 1 || e.Column < 1 || e.Column > len(spec)+1 {
+				t.Fatalf("ParseSpec(%q) = %#v, want a place in it", spec, err)
+			}
+			return
+		}
+		for _, p := range []float64{c.Loss, c.Duplicate, c.Corrupt, c.Reorder} {
+			if !(p >= 0 && p <= 1) {
+				t.Fatalf("ParseSpec(%q): probability %v", spec, p)
+			}
+		}
+		if c.IsZero() {
+			return
+		}
+		back, err := ParseSpec(c.String())
+		if err != nil || back != c {
+			t.Fatalf("ParseSpec(%q) = %+v, but its String %q gives %+v, %v", spec, c, c.String(), back, err)
+		}
+	})
+}
