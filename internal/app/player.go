@@ -139,8 +139,8 @@ func (p *parts) deck(c *cassette.Cassette, ix *match.Index) (*match.Player, erro
 		return nil, err
 	}
 	o := match.Options{Repeat: match.Repeat(p.c.Repeat), Seed: timing.MixString(p.seed, c.Name), Now: time.Now}
-	if len(redactors) > 0 {
-		o.Redact = func(r *fixtures.Request) { redactors[0].Request(r) }
+	for _, r := range redactors {
+		o.Redact = append(o.Redact, r.Request)
 	}
 	return match.NewPlayer(ix, o)
 }
