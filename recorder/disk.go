@@ -170,7 +170,7 @@ func openCassette(dir string, o *Options) (d *files, m *cassette.Manifest, base 
 	}
 	defer func() {
 		if err != nil {
-			unlock()
+			_ = unlock()
 		}
 	}()
 	m = cassette.NewManifest(o.Tool, o.Now(), o.Redaction)

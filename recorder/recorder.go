@@ -66,13 +66,13 @@ func New(dir string, o Options) (*Recorder, error) {
 	if len(m.Redaction.Salts) > 0 {
 		r.red, err = redact.New(m.Redaction.Config, m.Redaction.Salts[0])
 		if err != nil {
-			d.close()
+			_ = d.close()
 			return nil, fmt.Errorf("record to %s: %w", dir, err)
 		}
 		d.red = r.red
 	}
 	if err := d.manifest(m); err != nil {
-		d.close()
+		_ = d.close()
 		return nil, fmt.Errorf("record to %s: %w", dir, err)
 	}
 	return r, nil

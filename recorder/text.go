@@ -43,7 +43,7 @@ func (s *Snapshot) Text(w io.Writer) error {
 		}
 		fmt.Fprintln(t)
 	}
-	t.Flush()
+	_ = t.Flush()
 
 	busy := slices.DeleteFunc(slices.Clone(s.Hosts), func(h HostRow) bool { return h.Exchanges.Count == 0 })
 	section(&b, "host\tprotocol\texchanges\tnot complete\tupstream\tinjected\town", busy, func(h HostRow) string {
@@ -74,7 +74,7 @@ func section[R any](b *bytes.Buffer, head string, rows []R, line func(R) string)
 	for _, r := range rows[:min(len(rows), textRows)] {
 		fmt.Fprintln(t, printable(line(r)))
 	}
-	t.Flush()
+	_ = t.Flush()
 	if more := len(rows) - textRows; more > 0 {
 		fmt.Fprintf(b, "and %d more\n", more)
 	}

@@ -198,7 +198,7 @@ func (w *writer) store(t *Tape, i int, b *fixtures.Body, head *fixtures.Header) 
 	s.out = nil
 	taken, err := out.Commit(b)
 	if err != nil {
-		out.Abort() // best effort: the error is the one to tell
+		_ = out.Abort() // best effort: the error is the one to tell
 		w.failBody(fmt.Errorf("store a body: %w", err))
 		return false
 	}
@@ -223,7 +223,7 @@ func (w *writer) abort(t *Tape) {
 	for i := range t.sides {
 		if out := t.sides[i].out; out != nil {
 			t.sides[i].out = nil
-			out.Abort() // best effort: a sweep finds what is left
+			_ = out.Abort() // best effort: a sweep finds what is left
 		}
 	}
 }

@@ -260,10 +260,10 @@ func (e *Engine) failed(u *rule, st *state, err error) {
 
 // contribute reports whether the effects change p at all: a fault changes
 // nothing where an earlier one stands.
-func (f *effects) contribute(p *fixtures.Plan) bool {
-	return f.holdRequest != nil || f.holdFirstByte != nil || len(f.editRequest) > 0 || len(f.editResponse) > 0 ||
-		f.throttle > 0 && (p.BytesPerSecond == 0 || f.throttle < p.BytesPerSecond) ||
-		f.drip != nil && p.Drip == nil || f.fault != nil && p.Fault == nil
+func (e *effects) contribute(p *fixtures.Plan) bool {
+	return e.holdRequest != nil || e.holdFirstByte != nil || len(e.editRequest) > 0 || len(e.editResponse) > 0 ||
+		e.throttle > 0 && (p.BytesPerSecond == 0 || e.throttle < p.BytesPerSecond) ||
+		e.drip != nil && p.Drip == nil || e.fault != nil && p.Fault == nil
 }
 
 // apply adds a rule's effects to p: delays add up, the lowest throttle, the

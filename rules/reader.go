@@ -265,7 +265,7 @@ func (r *reader) digestInto(h io.Writer, n ast.Node, depth int) {
 		}
 	case *ast.SequenceNode:
 		for _, v := range m.Values {
-			io.WriteString(h, "-")
+			_, _ = io.WriteString(h, "-")
 			r.digestInto(h, v, depth-1)
 		}
 	default:

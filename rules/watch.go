@@ -73,7 +73,7 @@ func (w *Watcher) Run(ctx context.Context) error {
 	if err != nil {
 		w.poll(err)
 	} else {
-		defer notify.Close()
+		defer func() { _ = notify.Close() }()
 		w.notify, events, failures = notify, notify.Events, notify.Errors
 	}
 	s := schedule{quiet: time.NewTimer(0)}

@@ -25,7 +25,7 @@ func tryTProxy() (err error) {
 	if err != nil {
 		return os.NewSyscallError("socket", err)
 	}
-	defer unix.Close(fd)
+	defer func() { _ = unix.Close(fd) }()
 	// A kernel that does not answer must not hang the doctor.
 	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: 5}); err != nil {
 		return os.NewSyscallError("setsockopt", err)

@@ -110,13 +110,6 @@ func parseEnum[T ~string](allowed ...T) func(string) (T, *problem) {
 	}
 }
 
-func parseText(s string) (string, *problem) {
-	if strings.ContainsAny(s, "\x00\r\n") {
-		return "", &problem{want: "one line of text"}
-	}
-	return s, nil
-}
-
 // parsePath refuses what only a shell would expand.
 func parsePath(s string) (string, *problem) {
 	switch {

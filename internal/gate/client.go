@@ -110,7 +110,7 @@ func (c *client) head() (head, error) {
 
 // connectHead reads the head of an answer to CONNECT, which has no body.
 func (c *client) connectHead() (int, error) {
-	c.conn.SetReadDeadline(time.Now().Add(giveUp))
+	_ = c.conn.SetReadDeadline(time.Now().Add(giveUp))
 	h, err := c.head()
 	if err == nil && h.status == 200 && c.r != c.w {
 		err = errors.New("bytes before the tunnel was used")

@@ -296,7 +296,7 @@ func (d *dialer) dial(ctx context.Context) (net.Conn, error) {
 }
 
 func (d *dialer) connectThrough(ctx context.Context, conn net.Conn) error {
-	defer context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })()
+	defer context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })()
 	if _, err := fmt.Fprintf(conn, "CONNECT %[1]s HTTP/1.1\r\nHost: %[1]s\r\n\r\n", d.target); err != nil {
 		return err
 	}

@@ -63,10 +63,10 @@ func UpstreamMain(ctx context.Context, stdin io.Reader, stdout io.Writer, o Upst
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	go func() { // ends with stdin, thus at the latest with the process
-		io.Copy(io.Discard, stdin)
+		_, _ = io.Copy(io.Discard, stdin)
 		cancel()
 	}()
-	o.Ready = func(addr net.Addr) { json.NewEncoder(stdout).Encode(started{addr.String()}) }
+	o.Ready = func(addr net.Addr) { _ = json.NewEncoder(stdout).Encode(started{addr.String()}) }
 	return ServeUpstream(ctx, "127.0.0.1:0", o)
 }
 

@@ -23,7 +23,7 @@ func (r *Report) WriteText(w io.Writer) error {
 		for _, m := range s.Metrics {
 			fmt.Fprintln(t, "  "+strings.Join(m.row(), "\t"))
 		}
-		t.Flush()
+		_ = t.Flush()
 		for _, n := range s.Noise {
 			fmt.Fprintf(&b, "  A/A %s: ratio %.3f [%.3f, %.3f], spread %.1f %%\n", n.Name, n.Estimate, n.Low, n.High, 100*n.Spread)
 		}

@@ -12,6 +12,6 @@ func sleepUntil(at time.Time) {
 	for d := time.Until(at); d > 0; d = time.Until(at) {
 		ts := unix.NsecToTimespec(int64(d))
 		// Interrupted (the runtime's own signals do that), it goes on.
-		unix.Nanosleep(&ts, nil)
+		_ = unix.Nanosleep(&ts, nil)
 	}
 }

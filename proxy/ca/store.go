@@ -59,8 +59,8 @@ func create(path string, now time.Time) error {
 		return fmt.Errorf("make certificate authority: %w", err)
 	}
 	var data bytes.Buffer
-	pem.Encode(&data, &pem.Block{Type: "PRIVATE KEY", Bytes: secret})
-	pem.Encode(&data, &pem.Block{Type: "CERTIFICATE", Bytes: der})
+	_ = pem.Encode(&data, &pem.Block{Type: "PRIVATE KEY", Bytes: secret})
+	_ = pem.Encode(&data, &pem.Block{Type: "CERTIFICATE", Bytes: der})
 	// Link fails where path exists, rename would replace it: of several
 	// processes one wins, and none reads half a file.
 	link := func(from, to string) error {
@@ -100,7 +100,7 @@ func writeAtomic(path string, data []byte, mode fs.FileMode, place func(from, to
 	defer func() {
 		if err != nil {
 			f.Close()
-			os.Remove(f.Name())
+			_ = os.Remove(f.Name())
 		}
 	}()
 	if err := f.Chmod(mode); err != nil && runtime.GOOS != "windows" {

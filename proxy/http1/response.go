@@ -148,14 +148,14 @@ func (w *response) Finish(trailer fixtures.Header) error {
 	case w.ended:
 		return errEnded
 	case !w.headDone:
-		w.breakOff(wire.Break{Kind: wire.Abort})
+		_ = w.breakOff(wire.Break{Kind: wire.Abort})
 		return errNoHead
 	case w.f.mode == sized && w.left > 0:
-		w.breakOff(wire.Break{Kind: wire.Abort})
+		_ = w.breakOff(wire.Break{Kind: wire.Abort})
 		return fmt.Errorf("write response: %d bytes of the body are missing: %w", w.left, io.ErrUnexpectedEOF)
 	case w.f.mode == chunked:
 		if err := w.c.out.addEnd(trailer); err != nil {
-			w.breakOff(wire.Break{Kind: wire.Abort})
+			_ = w.breakOff(wire.Break{Kind: wire.Abort})
 			return err
 		}
 	}

@@ -159,7 +159,7 @@ func validAuthority(s string, needPort bool) bool {
 		if err != nil || !a.Is6() || a.Zone() != "" {
 			return false
 		}
-		host, port = s[:end+1], s[end+1:]
+		port = s[end+1:]
 	default:
 		if i := strings.IndexByte(s, ':'); i >= 0 {
 			host, port = s[:i], s[i:]
