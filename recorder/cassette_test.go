@@ -179,3 +179,34 @@ func TestSecretsNeverReachTheDisk(t *testing.T) {
 		t.Fatalf("exchanges = %+v, want one with four redactions and a body file", xs)
 	}
 }
+
+// TestEchoesNeverReachTheDisk echoes secrets of a request's head and body in
+// an answer without a type, which goes to a file piece by piece or at its end.
+func TestEchoesNeverReachTheDisk(t *testing.T) {
+	for _, pieces := range []int{1, 2, 50} {
+		dir := filepath.Join(t.TempDir(), "c")
+		r := open(t, dir, Options{BodyLimit: 64 << 10})
+		x := sample(1)
+		x.Request.Header = fixtures.Header{{Name: "Authorization", Value: "Bearer tok-in-the-head"}, {Name: "Content-Type", Value: "application/x-www-form-urlencoded"}}
+		x.Response.Header = fixtures.Header{{Name: "X-Session-Token", Value: "tok-in-the-answer"}}
+		tape := r.Begin(x)
+		tape.RequestBody([]byte("hello=1&password=pw-in-the-body"))
+		for range pieces {
+			tape.ResponseBody([]byte(strings.Repeat("tok-in-the-head pw-in-the-body tok-in-the-answer ", 100_000/48/pieces)))
+		}
+		tape.Done(x)
+		if err := run(r)(); err != nil {
+			t.Fatal(err)
+		}
+		_, xs := load(t, dir)
+		if len(xs) != 1 || xs[0].Response.Body.File == "" {
+			t.Fatalf("in %d pieces: exchanges = %+v, want one with a body file", pieces, xs)
+		}
+		for _, name := range []string{cassette.ExchangesFile, cassette.BodyPath(xs[0].Response.Body.File)} {
+			data, err := os.ReadFile(filepath.Join(dir, name))
+			if err != nil || bytes.Contains(data, []byte("-in-the-")) {
+				t.Errorf("in %d pieces: %s holds a secret: %v", pieces, name, err)
+			}
+		}
+	}
+}

@@ -21,8 +21,9 @@ type disk interface {
 	write(p []byte) error
 	// sync returns once what was written and stored before survives a power cut.
 	sync() error
-	// body starts a body's file. redacted says that p is clean already.
-	body(h fixtures.Header, redacted bool) (spool, error)
+	// body starts a body's file. red takes the secrets out; nil where they are
+	// out already, or stay.
+	body(h fixtures.Header, red *redact.Redactor) (spool, error)
 	manifest(m *cassette.Manifest) error
 	// close gives up the lock too.
 	close() error
@@ -41,7 +42,6 @@ type files struct {
 	dir    string
 	lines  *os.File
 	size   int64 // of the whole lines
-	red    *redact.Redactor
 	unlock func() error
 
 	mu    sync.Mutex
@@ -71,11 +71,7 @@ func (d *files) sync() error {
 	return d.lines.Sync()
 }
 
-func (d *files) body(h fixtures.Header, redacted bool) (spool, error) {
-	red := d.red
-	if redacted {
-		red = nil
-	}
+func (d *files) body(h fixtures.Header, red *redact.Redactor) (spool, error) {
 	w, err := cassette.NewBody(d.dir, red, h)
 	if err != nil {
 		return nil, err

@@ -14,6 +14,7 @@ import (
 
 	"github.com/understudy-proxy/understudy/fixtures"
 	"github.com/understudy-proxy/understudy/fixtures/cassette"
+	"github.com/understudy-proxy/understudy/fixtures/redact"
 )
 
 func TestMain(m *testing.M) {
@@ -76,7 +77,7 @@ func (d *memory) manifest(m *cassette.Manifest) error {
 
 func (d *memory) close() error { d.closed = true; return nil }
 
-func (d *memory) body(h fixtures.Header, redacted bool) (spool, error) {
+func (d *memory) body(h fixtures.Header, _ *redact.Redactor) (spool, error) {
 	d.wait()
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -198,11 +199,11 @@ func wantEmpty(t testing.TB, r *Recorder) {
 // nowhere is a disk that forgets.
 type nowhere struct{}
 
-func (nowhere) write([]byte) error                        { return nil }
-func (nowhere) sync() error                               { return nil }
-func (nowhere) manifest(*cassette.Manifest) error         { return nil }
-func (nowhere) close() error                              { return nil }
-func (nowhere) body(fixtures.Header, bool) (spool, error) { return nowhere{}, nil }
-func (nowhere) Write(p []byte) (int, error)               { return len(p), nil }
-func (nowhere) Commit(*fixtures.Body) ([]string, error)   { return nil, nil }
-func (nowhere) Abort() error                              { return nil }
+func (nowhere) write([]byte) error                                    { return nil }
+func (nowhere) sync() error                                           { return nil }
+func (nowhere) manifest(*cassette.Manifest) error                     { return nil }
+func (nowhere) close() error                                          { return nil }
+func (nowhere) body(fixtures.Header, *redact.Redactor) (spool, error) { return nowhere{}, nil }
+func (nowhere) Write(p []byte) (int, error)                           { return len(p), nil }
+func (nowhere) Commit(*fixtures.Body) ([]string, error)               { return nil, nil }
+func (nowhere) Abort() error                                          { return nil }

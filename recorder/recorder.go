@@ -45,10 +45,13 @@ type Stats struct {
 // event is what the writer is told: a piece of a body, or (piece is nil) that
 // the exchange is over.
 type event struct {
-	tape   *Tape
-	side   int
-	piece  []byte
-	header fixtures.Header // with a body's first piece
+	tape  *Tape
+	side  int
+	piece []byte
+	// With a body's first piece: what is known of the exchange by then. The
+	// bodies in it are those gathered so far, or none.
+	request  *fixtures.Request
+	response *fixtures.Response // nil with a request's body
 }
 
 // New opens dir for a recording: creates it, takes its lock and writes a manifest
@@ -69,7 +72,6 @@ func New(dir string, o Options) (*Recorder, error) {
 			_ = d.close()
 			return nil, fmt.Errorf("record to %s: %w", dir, err)
 		}
-		d.red = r.red
 	}
 	if err := d.manifest(m); err != nil {
 		_ = d.close()

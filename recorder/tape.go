@@ -105,13 +105,16 @@ func (t *Tape) hand(i int) {
 	if len(s.buf) == 0 {
 		return
 	}
-	head := t.live.Request.Header
-	if i == response {
-		head = t.live.Response.Header
-	}
 	e := event{tape: t, side: i, piece: s.buf}
 	if !s.begun {
-		e.header = head.Clone()
+		live := &t.live.Request
+		e.request = &fixtures.Request{Host: live.Host, Target: live.Target, Header: live.Header.Clone()}
+		if i == response {
+			e.response = &fixtures.Response{Header: t.live.Response.Header.Clone()}
+			if q := &t.sides[request]; !q.spilled { // what is there of it does not change any more
+				e.request.Body.Bytes = q.buf[:len(q.buf):len(q.buf)]
+			}
+		}
 	}
 	s.begun = true
 	s.buf = nil

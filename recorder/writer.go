@@ -85,16 +85,25 @@ func (w *writer) handle(e *event) {
 		return
 	}
 	if w.failed == nil {
-		w.spill(t, e.side, e.piece, e.header)
+		w.spill(t, e.side, e.piece, e.request, e.response)
 	}
 	w.r.budget.give(int64(cap(e.piece)))
 }
 
-// spill appends p to the file of a body.
-func (w *writer) spill(t *Tape, i int, p []byte, h fixtures.Header) {
+// spill appends p to the file of a body. q and a come with its first piece: the
+// secrets known from them are looked for in the body too.
+func (w *writer) spill(t *Tape, i int, p []byte, q *fixtures.Request, a *fixtures.Response) {
 	s := &t.sides[i]
 	if s.out == nil {
-		out, err := w.r.disk.body(h, false)
+		h := q.Header
+		if a != nil {
+			h = a.Header
+		}
+		red := w.r.red
+		if red != nil {
+			red = red.Knowing(q, a)
+		}
+		out, err := w.r.disk.body(h, red)
 		if err != nil {
 			w.failBody(fmt.Errorf("create a body's file: %w", err))
 			return
@@ -104,6 +113,13 @@ func (w *writer) spill(t *Tape, i int, p []byte, h fixtures.Header) {
 	}
 	if _, err := s.out.Write(p); err != nil {
 		w.failBody(fmt.Errorf("write a body: %w", err))
+	}
+}
+
+// spillRest appends what side i had gathered in the end.
+func (w *writer) spillRest(t *Tape, i int, q *fixtures.Request, a *fixtures.Response) {
+	if s := &t.sides[i]; s.spilled && len(s.buf) > 0 && t.lost == "" && w.failed == nil {
+		w.spill(t, i, s.buf, q, a)
 	}
 }
 
@@ -134,6 +150,10 @@ func (w *writer) encode(t *Tape) Reason {
 		t.sides[request].fill(&x.Request.Body)
 		t.sides[response].fill(&x.Response.Body)
 	}
+	// The rest of bodies in files first, while the secrets in the heads, which
+	// may stand there too, are still known.
+	w.spillRest(t, request, &x.Request, nil)
+	w.spillRest(t, response, &x.Request, &x.Response)
 	if w.r.red != nil {
 		w.r.red.Exchange(x)
 	}
@@ -164,18 +184,14 @@ func (w *writer) encode(t *Tape) Reason {
 // reports whether the recording goes on.
 func (w *writer) store(t *Tape, i int, b *fixtures.Body, head *fixtures.Header) bool {
 	s, h := &t.sides[i], *head
-	if s.spilled {
-		if len(s.buf) > 0 {
-			w.spill(t, i, s.buf, h)
-		}
-	} else if len(b.Bytes) > w.r.o.BinaryLimit && !isText(b.Bytes) {
+	if !s.spilled && len(b.Bytes) > w.r.o.BinaryLimit && !isText(b.Bytes) {
 		sum := sha256.Sum256(b.Bytes)
 		name := hex.EncodeToString(sum[:])
 		if w.stored[name] {
 			b.Bytes, b.File, b.Size = nil, name, int64(len(b.Bytes))
 			return true
 		}
-		out, err := w.r.disk.body(h, true)
+		out, err := w.r.disk.body(h, nil)
 		if err != nil {
 			w.failBody(fmt.Errorf("create a body's file: %w", err))
 			return false
