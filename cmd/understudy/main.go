@@ -56,7 +56,8 @@ func newRoot() *cobra.Command {
 	})
 	root.SuggestionsMinimumDistance = 2
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(newRecord(), newReplay(), newProxy(), newCheck(), newGate(), newGateUpstream(), newGateLoad())
+	root.AddCommand(newRecord(), newReplay(), newProxy(), newCheck(), newCassette(), newShape(), newGate(), newDemo(), newDoctor(), newCA(),
+		newGateUpstream(), newGateLoad(), newDoctorProbe())
 	return root
 }
 

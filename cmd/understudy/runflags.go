@@ -41,7 +41,7 @@ func (f *runFlags) add(cmd *cobra.Command) {
 	f.one("down", "link.down", "shape toward the client: `SPEC`")
 	f.one("up", "link.up", "shape toward the upstream: `SPEC`")
 	flags := cmd.Flags()
-	flags.StringVar(&f.file, "config", "", "configuration `FILE`; understudy.yaml is read only when named")
+	flags.StringVar(&f.file, "config", "", "configuration `FILE`, such as understudy.yaml; UNDERSTUDY_CONFIG names it, too")
 	flags.StringArrayVar(&f.set, "set", nil, "set any key of the configuration: `KEY=VALUE` (repeatable)")
 	flags.BoolVar(&f.json, "json", false, "events as JSON objects on standard output, the log as JSON")
 	flags.SortFlags = false
@@ -86,7 +86,11 @@ func (f *runFlags) load(mode config.Mode) (*config.Config, error) {
 			overrides = append(overrides, config.Override{Key: f.keys[flag.Name], Value: v, From: from})
 		}
 	})
-	c, err := config.Load(f.file, os.Environ(), overrides)
+	file := f.file
+	if file == "" {
+		file = os.Getenv("UNDERSTUDY_CONFIG")
+	}
+	c, err := config.Load(file, os.Environ(), overrides)
 	if err != nil {
 		return nil, app.BadInput(err)
 	}

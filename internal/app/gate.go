@@ -2,88 +2,145 @@ package app
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/understudy-proxy/understudy/internal/gate"
+	"github.com/understudy-proxy/understudy/proxy/ca"
 )
 
 // GateScenarios are the ways to stand between client and upstream that
-// `understudy gate` measures, each by a process of its own.
-func GateScenarios() []gate.Scenario {
-	return []gate.Scenario{
-		{Name: "reverse", Start: throughReverse("proxy")},
-		{Name: "forward", Start: throughForward},
-		{Name: "record", Start: throughReverse("record")},
-		{Name: "rules", Start: throughRules},
+// `understudy gate` measures, each by a process of its own. baseline is the
+// binary that takes the other side; "" for the upstream itself.
+func GateScenarios(baseline string) []gate.Scenario {
+	all := make([]gate.Scenario, len(stages))
+	for i, s := range stages {
+		all[i] = gate.Scenario{Name: s.name, Start: s.start(""), Against: s.without, Counts: true}
+		if baseline != "" {
+			all[i].Against = s.start(baseline)
+		}
 	}
+	return all
 }
 
-// quiet are the flags that every measured run has: metrics and ledger are on as always.
-var quiet = []string{"--admin", "off", "--log-level", "error", "--seed", "1"}
+// GateURL measures a way of the user's own to url: through the forward proxy
+// via, or by the URL proxied that stands in for url, or, where both are "",
+// through this program as a reverse proxy. like holds what else the requests have.
+func GateURL(url, via, proxied string, like gate.Endpoint) gate.Scenario {
+	fixed := func(u, proxy string, pid int) gate.Start {
+		return func(context.Context, *gate.Upstream, bool) (gate.Endpoint, func() error, error) {
+			at := like
+			at.URL, at.ProxyURL, at.PID = u, proxy, pid
+			return at, func() error { return nil }, nil
+		}
+	}
+	s := gate.Scenario{Name: GateURLName, Against: fixed(url, "", 0)}
+	switch {
+	case proxied != "":
+		s.Start = fixed(proxied, "", like.PID)
+	case via != "":
+		s.Start = fixed(url, via, like.PID)
+	default:
+		s.Counts = true
+		s.Start = before(url, like).start("")
+	}
+	return s
+}
 
-func throughReverse(mode string, more ...string) func(ctx context.Context, upstream string) (gate.Endpoint, func() error, error) {
-	return func(ctx context.Context, upstream string) (gate.Endpoint, func() error, error) {
+// GateURLName is the name in budgets of what GateURL measures.
+const GateURLName = "environment"
+
+// stage is a scenario: arguments of the program, and where to reach it then.
+type stage struct {
+	name    string
+	without gate.Start // nil for plain HTTP
+	set     func(up *gate.Upstream, dir string) (setting, error)
+}
+
+// setting is how one process is run.
+type setting struct {
+	args []string
+	at   func(s *Self) gate.Endpoint
+}
+
+// common are the arguments of every measured run: ledger and metrics are on as always.
+func common(dir string, counting bool) []string {
+	args := []string{"--log-level", "error", "--seed", "1", "--set", "intercept.ca_dir=" + filepath.Join(dir, "ca")}
+	if counting {
+		return append(args, "--admin", "127.0.0.1:0", "--set", "admin.open_metrics=true")
+	}
+	return append(args, "--admin", "off")
+}
+
+// start runs the stage with program ("" for this one); stop ends it and removes
+// what it left.
+func (s stage) start(program string) gate.Start {
+	return func(ctx context.Context, up *gate.Upstream, counting bool) (at gate.Endpoint, stop func() error, err error) {
+		if program == "" {
+			if program, err = os.Executable(); err != nil {
+				return at, nil, err
+			}
+		}
 		dir, err := os.MkdirTemp("", "understudy-gate-")
 		if err != nil {
-			return gate.Endpoint{}, nil, err
+			return at, nil, err
 		}
-		args := append([]string{mode, "--reverse", "127.0.0.1:0=" + upstream}, quiet...)
-		if mode == "record" {
-			args = append(args, "-o", filepath.Join(dir, "cassette"))
+		set, err := s.set(up, dir)
+		var self *Self
+		if err == nil {
+			self, err = startProgram(ctx, program, ownEnviron(os.Environ()), append(slices.Clone(set.args), common(dir, counting)...)...)
 		}
-		return start(ctx, dir, append(args, more...), func(s *Self) gate.Endpoint {
-			return gate.Endpoint{URL: s.Address("reverse"), PID: s.PID()}
-		})
+		if err != nil {
+			return at, nil, errors.Join(err, os.RemoveAll(dir))
+		}
+		at = set.at(self)
+		at.PID = self.PID()
+		if counting {
+			at.Mallocs = mallocsOf(self)
+		}
+		return at, func() error { return endStage(self, set.args, dir) }, nil
 	}
 }
 
-func throughForward(ctx context.Context, upstream string) (gate.Endpoint, func() error, error) {
-	dir, err := os.MkdirTemp("", "understudy-gate-")
-	if err != nil {
-		return gate.Endpoint{}, nil, err
+func endStage(s *Self, args []string, dir string) error {
+	code, err := s.Stop()
+	if err == nil && code != 0 {
+		err = fmt.Errorf("understudy %s: exit %d: %s", strings.Join(args, " "), code, s.Stderr())
 	}
-	return start(ctx, dir, append([]string{"proxy", "--forward", "127.0.0.1:0"}, quiet...), func(s *Self) gate.Endpoint {
-		return gate.Endpoint{URL: upstream, ProxyURL: s.Address("forward"), PID: s.PID()}
+	return errors.Join(err, os.RemoveAll(dir))
+}
+
+// ownEnviron is env without what configures understudy: it would change what is measured.
+func ownEnviron(env []string) []string {
+	return slices.DeleteFunc(slices.Clone(env), func(v string) bool {
+		return strings.HasPrefix(v, "UNDERSTUDY_") && !strings.HasPrefix(v, "UNDERSTUDY_INTERNAL_")
 	})
 }
 
-// throughRules has a hundred rules, of which one holds and does next to nothing.
-func throughRules(ctx context.Context, upstream string) (gate.Endpoint, func() error, error) {
-	dir, err := os.MkdirTemp("", "understudy-gate-")
+// ownCA makes the authority that the process will find in dir, and returns its
+// certificate.
+func ownCA(dir string) (string, error) {
+	authority, err := ca.Load(filepath.Join(dir, "ca"))
 	if err != nil {
-		return gate.Endpoint{}, nil, err
+		return "", err
 	}
-	var b strings.Builder
-	b.WriteString("rules:\n")
-	for i := range 99 {
-		fmt.Fprintf(&b, "  - name: rule %d\n    when: request.method == \"POST\" && request.path startsWith \"/part/%d\"\n    fault: {status: 503}\n", i, i)
-	}
-	b.WriteString("  - name: the one that holds\n    when: request.method == \"GET\"\n    headers: {response: {set: {X-Rule: held}}}\n")
-	file := filepath.Join(dir, "rules.yaml")
-	if err := os.WriteFile(file, []byte(b.String()), 0o600); err != nil {
-		return gate.Endpoint{}, nil, err
-	}
-	return start(ctx, dir, append([]string{"proxy", "--reverse", "127.0.0.1:0=" + upstream, "--rules", file}, quiet...), func(s *Self) gate.Endpoint {
-		return gate.Endpoint{URL: s.Address("reverse"), PID: s.PID()}
-	})
+	pem, err := os.ReadFile(authority.CertPath())
+	return string(pem), err
 }
 
-// start runs what is measured; stop ends it and removes dir.
-func start(ctx context.Context, dir string, args []string, at func(*Self) gate.Endpoint) (gate.Endpoint, func() error, error) {
-	s, err := StartSelf(ctx, args...)
-	if err != nil {
-		_ = os.RemoveAll(dir)
-		return gate.Endpoint{}, nil, err
+// trust writes roots where the process can read them, and returns the arguments
+// that make it do so; none for the system's roots.
+func trust(roots, dir string) ([]string, error) {
+	if roots == "" {
+		return nil, nil
 	}
-	return at(s), func() error {
-		code, err := s.Stop()
-		if err == nil && code != 0 {
-			err = fmt.Errorf("understudy %s: exit %d: %s", strings.Join(args, " "), code, s.Stderr())
-		}
-		_ = os.RemoveAll(dir)
-		return err
-	}, nil
+	file := filepath.Join(dir, "roots.pem")
+	if err := os.WriteFile(file, []byte(roots), 0o600); err != nil {
+		return nil, err
+	}
+	return []string{"--set", "upstream.ca_file=" + file}, nil
 }

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"fmt"
 
+	"go.uber.org/zap"
+
 	"github.com/understudy-proxy/understudy/fixtures/cassette"
 	"github.com/understudy-proxy/understudy/internal/admin"
 	"github.com/understudy-proxy/understudy/internal/config"
@@ -12,6 +14,10 @@ import (
 // report tells, at the end, what happened: one screen for people, one event for scripts.
 func (p *parts) report() {
 	snap := p.books.ledger.Snapshot()
+	if n := p.recorderStats().Dropped; n > 0 {
+		p.log.Warn("the recording is lossy: traffic went on, but not all of it is in the cassette",
+			zap.Int64("dropped", n), zap.String("hint", "raise limits.queue_bytes"))
+	}
 	if p.o.JSON {
 		fields := map[string]any{"ledger": snap, "misses": p.books.misses.Load(), "seed": fmt.Sprint(p.seed)}
 		if p.output != "" {

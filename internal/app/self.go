@@ -32,7 +32,14 @@ func StartSelf(ctx context.Context, args ...string) (*Self, error) {
 	if err != nil {
 		return nil, fmt.Errorf("find this program: %w", err)
 	}
+	return startProgram(ctx, exe, nil, args...)
+}
+
+// startProgram is StartSelf with another build of this program, and with an
+// environment of its own where env is not nil.
+func startProgram(ctx context.Context, exe string, env []string, args ...string) (*Self, error) {
 	s := &Self{cmd: exec.CommandContext(ctx, exe, append(args, "--json")...), more: make(chan struct{}, 64)}
+	s.cmd.Env = env
 	s.cmd.Stderr = &s.stderr
 	s.cmd.WaitDelay = 5 * time.Second
 	dieWithParent(s.cmd)
@@ -64,6 +71,9 @@ func StartSelf(ctx context.Context, args ...string) (*Self, error) {
 	if _, err := s.Wait(ctx, "seed"); err != nil { // the last one at the start
 		_ = s.cmd.Process.Kill()
 		_ = s.cmd.Wait()
+		if ctx.Err() == nil { // only now all that it said is there
+			err = s.endedEarly()
+		}
 		return nil, err
 	}
 	return s, nil
@@ -97,12 +107,16 @@ func (s *Self) Wait(ctx context.Context, kind string) (map[string]any, error) {
 				return e, nil
 			}
 			if !open {
-				return nil, fmt.Errorf("understudy %s ended early: %s", strings.Join(s.cmd.Args[1:], " "), strings.TrimSpace(s.stderr.String()))
+				return nil, s.endedEarly()
 			}
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}
 	}
+}
+
+func (s *Self) endedEarly() error {
+	return fmt.Errorf("understudy %s ended early: %s", strings.Join(s.cmd.Args[1:], " "), strings.TrimSpace(s.stderr.String()))
 }
 
 // Address is where its first listener of a kind ("forward", "reverse", "tcp") is.
