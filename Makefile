@@ -9,10 +9,10 @@ LDFLAGS := -s -w -X github.com/understudy-proxy/understudy/internal/app.Version=
 TOOL    := $(GO) tool -modfile=tools/go.mod
 FUZZTIME ?= 10s
 
-.PHONY: help demo build test check bench perf lint fmt fuzz deps clean
+.PHONY: help demo build test check bench perf perf-peers lint fmt fuzz deps clean
 
 help: ## list the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
 demo: build ## record, replay, chaos and verdict on built-in samples
 	@$(BIN) demo
@@ -31,6 +31,16 @@ bench: ## microbenchmarks; compare two runs with benchstat
 
 perf: build ## measure the proxy's own overhead against the budget of gate.yaml
 	$(BIN) gate --budget gate.yaml
+
+# The peers that are no Debian packages live outside the tree. What is missing
+# is left out, and said, with what installs it. PEERS_FLAGS=-quick takes minutes.
+PEERS       ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/understudy-peers
+PEERS_FLAGS ?= -doc docs/performance.md
+perf-peers: build ## measure understudy beside other proxies and stubs
+	@mkdir -p $(PEERS)
+	$(GO) build -C tools/peers -trimpath -o $(PEERS)/peers .
+	-$(GO) build -C tools/peers -trimpath -o $(PEERS)/toxiproxy github.com/Shopify/toxiproxy/v2/cmd/server
+	$(PEERS)/peers -understudy $(BIN) -cache $(PEERS) $(PEERS_FLAGS)
 
 lint: ## vet, format and import arrows
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "not gofmt-ed:"; gofmt -l $$(git ls-files '*.go'); exit 1; }
