@@ -1,0 +1,267 @@
+package timing
+
+import (
+	"context"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	// earliest is how far before its moment a wait may end, ns.
+	earliest = 20_000
+	// longestSpin bounds one stretch of waiting on the processor, ns: about what
+	// a sleeping core takes to wake, so sleeping would come out later.
+	longestSpin = 80_000
+	// spinShare bounds all of them together: to one part in so many of one core.
+	spinShare = 64
+	// spinBurst is how much may be spun at once after a quiet time, ns.
+	spinBurst = 2_000_000
+	// farthest keeps sums of moments clear of overflow, ns: 146 years.
+	farthest = 1 << 62
+)
+
+// Clock waits until moments, more exactly than the runtime's timers do. It is
+// safe for concurrent use. SleepUntil uses one that all parts share; others are
+// for tests.
+//
+// It holds one timerfd for each of its shards from the first wait on, and one
+// goroutine for each while someone waits there and for 50 ms after. Where the
+// system has no timerfd it waits on the runtime's timers, see ClockStats.Precise.
+type Clock struct {
+	want   int // shards asked for
+	opened sync.Once
+	ready  atomic.Bool // base and shards are set
+	base   time.Time   // moments are counted from here, in ns
+	shards []*shard    // empty: wait on the runtime's timers
+	next   atomic.Uint32
+	pool   sync.Pool // of *waiter
+	credit credit
+	plain  lateness // of waits on the runtime's timers
+	busy   atomic.Int64
+	closed atomic.Bool
+}
+
+// NewClock returns a clock of so many shards; 0 means one for every four
+// processors. It opens nothing before the first wait. The caller must Close it.
+func NewClock(shards int) *Clock {
+	if shards <= 0 {
+		shards = (runtime.GOMAXPROCS(0) + 3) / 4
+	}
+	c := &Clock{want: shards}
+	c.pool.New = c.newWaiter
+	return c
+}
+
+// Close gives back descriptors and ends goroutines, and returns when they have
+// ended. Waits under way and later ones keep their moments, on the runtime's
+// timers.
+func (c *Clock) Close() {
+	c.closed.Store(true)
+	c.opened.Do(c.open) // waits for an opening under way
+	for _, s := range c.shards {
+		s.close()
+	}
+}
+
+// ClockStats says how a clock keeps its moments, since its first wait.
+type ClockStats struct {
+	Precise bool   // false: on the runtime's timers, wholly or partly, good to about 1 ms; or not used yet
+	Waiters int    // waiting now
+	Ended   uint64 // waits that lasted until their moment; those cut short do not count
+	// How long after its moment a wait ended: the middle of a bin of 1 µs, beyond
+	// 108 µs of 1/32 of the value. Negative is early. Zero when none has ended.
+	LatenessP50, LatenessP99 time.Duration
+	// Spun is processor time spent on last stretches too short to sleep. It stays
+	// below 1/64 of the time that has passed, and 2 ms.
+	Spun time.Duration
+}
+
+// Stats returns the clock's figures. Waits under testing/synctest are not counted.
+func (c *Clock) Stats() ClockStats {
+	if !c.ready.Load() {
+		return ClockStats{}
+	}
+	counts := make([]uint64, len(c.plain.bins))
+	st := ClockStats{Precise: len(c.shards) > 0 && !c.closed.Load(), Waiters: int(c.busy.Load())}
+	st.Ended = c.plain.addTo(counts)
+	for _, s := range c.shards {
+		st.Ended += s.late.addTo(counts)
+		s.mu.Lock()
+		st.Precise = st.Precise && !s.ended
+		s.mu.Unlock()
+	}
+	st.LatenessP50, st.LatenessP99 = binQuantile(counts, 0.5), binQuantile(counts, 0.99)
+	st.Spun = time.Duration(c.credit.spun.Load())
+	return st
+}
+
+// SleepUntil is the package's SleepUntil on this clock.
+func (c *Clock) SleepUntil(ctx context.Context, gone <-chan struct{}, at time.Time) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	now := time.Now()
+	wait := at.Sub(now)
+	if wait <= 0 {
+		select {
+		case <-gone:
+			return ErrGone
+		default:
+			return nil
+		}
+	}
+	if bubbled(now) {
+		return sleepPlainly(ctx, gone, wait)
+	}
+	c.opened.Do(c.open)
+	c.busy.Add(1)
+	defer c.busy.Add(-1)
+	until := int64(now.Sub(c.base)) + min(int64(wait), farthest)
+	if len(c.shards) > 0 && !c.closed.Load() {
+		done, err := c.wait(ctx, gone, until)
+		if done || err != nil {
+			return err
+		}
+		wait = time.Duration(until - c.now())
+	}
+	err := sleepPlainly(ctx, gone, wait)
+	if err == nil {
+		c.plain.add(c.now() - until)
+	}
+	return err
+}
+
+// wait waits for its turn in a shard. It returns false when the shard gave up
+// before the moment came.
+func (c *Clock) wait(ctx context.Context, gone <-chan struct{}, until int64) (done bool, err error) {
+	w := c.pool.Get().(*waiter)
+	s := w.shard
+	now := c.now()
+	if gap := until - now; gap <= longestSpin && c.credit.take(now, gap) {
+		s.late.add(c.spin(until) - until)
+		c.pool.Put(w)
+		return true, nil
+	}
+	w.at, w.refused = until, false
+	s.add(w)
+	if ended := ctx.Done(); ended == nil && gone == nil {
+		<-w.turn
+	} else {
+		select {
+		case <-w.turn:
+		case <-gone:
+			err = ErrGone
+		case <-ended:
+			err = ctx.Err()
+		}
+		if err != nil {
+			if !s.remove(w) {
+				<-w.turn // it was on its way: only then may the waiter be used again
+			}
+			c.pool.Put(w)
+			return false, err
+		}
+	}
+	refused := w.refused
+	if !refused {
+		now = c.now()
+		if w.lead {
+			s.hop.learn(now - w.released)
+		}
+		if w.early {
+			now = c.spin(until)
+		}
+		s.late.add(now - until)
+	}
+	c.pool.Put(w)
+	return !refused, nil
+}
+
+// now returns the clock's count, ns since its base.
+func (c *Clock) now() int64 { return int64(time.Since(c.base)) }
+
+// spin returns at the moment until, which must be near, or at once when it is
+// past. It returns the moment it is then.
+func (c *Clock) spin(until int64) (now int64) {
+	for now = c.now(); now < until; {
+		now = c.now()
+	}
+	return now
+}
+
+// open is called outside of bubbles, once.
+func (c *Clock) open() {
+	c.base = time.Now()
+	defer c.ready.Store(true)
+	if c.closed.Load() {
+		return
+	}
+	for range c.want {
+		a, err := newAlarm(c.now)
+		if err != nil {
+			// No timerfd here, or no descriptor left. All or none: a clock of two
+			// qualities could not say which it has.
+			for _, s := range c.shards {
+				s.close()
+			}
+			c.shards = nil
+			return
+		}
+		c.shards = append(c.shards, newShard(c, a))
+	}
+}
+
+// bubbled tells whether now was read under testing/synctest, where moments
+// come from a fake clock that only the runtime's timers follow. In a bubble
+// time.Now has no monotonic reading; outside it always has one between the
+// years 1885 and 2157. A machine whose date is beyond them gets the runtime's
+// timers too, which is correct, if less exact.
+func bubbled(now time.Time) bool {
+	return now == now.Round(0) //nolint:staticcheck // Equal would not look at the monotonic reading
+}
+
+// sleepPlainly waits on a timer of the runtime. It starts one a wait: a pool of
+// timers would carry them from one bubble into another, which the runtime
+// forbids.
+func sleepPlainly(ctx context.Context, gone <-chan struct{}, wait time.Duration) error {
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-gone:
+		return ErrGone
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// credit rations spinning: it allows one part in spinShare of the time that
+// passes, and saves up at most spinBurst. The method is the generic cell rate
+// algorithm. Source: ITU-T I.371.
+type credit struct {
+	paid atomic.Int64 // what was taken is earned back by then, ns of the clock
+	spun atomic.Int64 // ns
+}
+
+// has tells whether ns could be taken at the moment now.
+func (c *credit) has(now, ns int64) bool {
+	return max(c.paid.Load(), now-spinBurst*spinShare)+ns*spinShare <= now
+}
+
+// take takes ns of spinning at the moment now, or nothing.
+func (c *credit) take(now, ns int64) bool {
+	for {
+		paid := c.paid.Load()
+		t := max(paid, now-spinBurst*spinShare) + ns*spinShare
+		if t > now {
+			return false
+		}
+		if c.paid.CompareAndSwap(paid, t) {
+			c.spun.Add(ns)
+			return true
+		}
+	}
+}
