@@ -10,7 +10,7 @@ ARG VERSION=dev
 RUN CGO_ENABLED=0 go build -trimpath \
       -ldflags "-s -w -X github.com/understudy-proxy/understudy/internal/app.Version=${VERSION}" \
       -o /out/understudy ./cmd/understudy \
- && mkdir -p /out/home/.config /out/cassettes
+ && mkdir -p /out/home/.config /out/cassettes /out/tmp && chmod 1777 /out/tmp
 
 # The image: the binary, the roots that verify upstreams, and no shell.
 FROM scratch
@@ -18,6 +18,7 @@ COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certifica
 COPY --from=build /out/understudy /usr/bin/understudy
 COPY --from=build --chown=65532:65532 /out/home /home/understudy
 COPY --from=build --chown=65532:65532 /out/cassettes /cassettes
+COPY --from=build --chown=65532:65532 /out/tmp /tmp
 ENV HOME=/home/understudy
 USER 65532:65532
 WORKDIR /cassettes

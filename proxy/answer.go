@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net"
 	"net/http"
-	"strings"
 	"time"
 
 	"go.uber.org/zap"
@@ -28,45 +28,62 @@ type answer struct {
 	trailer func() fixtures.Header
 	// live is set for an answer from upstream: its bytes go to the tape, and waiting for
 	// them is the upstream's time.
-	live  bool
-	close func()
+	live bool
+	// ours is set for an answer in our own words, a fault's among them.
+	ours bool
+	// instead is set where it takes the place of one that came, which stays on record.
+	instead bool
+	// arrived reports whether the next part is there already; nil where nobody can tell.
+	arrived func() bool
+	// detach lets the upstream go on when the client leaves; abandon ends it.
+	detach, abandon func()
+	switched        net.Conn // the upstream's connection after a 101; else nil
+	close           func()
 }
 
-func noClose() {}
+func nothing() {}
 
 // answer finds who answers: a cassette or stub, or the upstream. An error is
 // an exchange that has already been ended towards the client.
 func (v *visit) answer(ctx context.Context) (*answer, error) {
 	o := &v.p.o
 	if o.Responder != nil {
-		a, err := v.replay()
+		found, err := o.Responder.Respond(v.x)
 		if err == nil {
-			return a, nil
+			return v.play(found)
 		}
 		miss, ok := errors.AsType[*fixtures.MissError](err)
 		if !ok {
-			o.Log.Error("stub cannot answer", zap.Error(err), zap.String("url", v.x.Request.URL()))
-			v.x.Outcome, v.x.Error = fixtures.OutcomeMiss, err.Error()
-			return v.local(problem(http.StatusInternalServerError, "stub cannot answer", err.Error(), nil)), nil
+			return v.unplayable(err), nil
 		}
 		v.x.Miss = miss
 		if o.OnMiss == MissFail || o.Upstream == nil {
-			o.Log.Warn("miss", zap.Error(miss))
-			v.x.Outcome, v.x.Error = fixtures.OutcomeMiss, miss.Error()
-			return v.local(missProblem(miss)), nil
+			shown := discreet(&v.x.Request, miss)
+			o.Log.Warn("miss", zap.Error(shown))
+			v.x.Outcome, v.x.Error = fixtures.OutcomeMiss, shown.Error()
+			return v.speak(missProblem(miss, shown)), nil
 		}
 		if e := o.Log.Check(zap.InfoLevel, "miss, forwarded"); e != nil {
-			e.Write(zap.Error(miss))
+			e.Write(zap.Error(discreet(&v.x.Request, miss)))
 		}
 	}
 	if o.Upstream == nil {
-		v.x.Outcome = fixtures.OutcomeMiss
-		return v.local(problem(http.StatusBadGateway, "nobody to answer", "no cassette and no upstream", nil)), nil
+		const why = "no cassette and no upstream"
+		v.x.Outcome, v.x.Error = fixtures.OutcomeMiss, why
+		return v.speak(problem(http.StatusBadGateway, "nobody to answer", why, nil)), nil
 	}
 	if o.Recorder != nil && (o.Responder == nil || o.OnMiss == MissRecord) {
 		v.record()
 	}
 	return v.roundTrip(ctx)
+}
+
+// unplayable answers in the place of a stub that cannot.
+func (v *visit) unplayable(err error) *answer {
+	v.p.o.Log.Error("stub cannot answer", zap.Error(err), zap.String("method", v.x.Request.Method),
+		zap.String("host", v.x.Request.Host), zap.String("path", v.x.Request.Path()))
+	v.x.Outcome, v.x.Error = fixtures.OutcomeMiss, err.Error()
+	return v.speak(problem(http.StatusInternalServerError, "stub cannot answer", err.Error(), nil))
 }
 
 // record starts the tape.
@@ -82,176 +99,24 @@ func (v *visit) record() {
 	}
 }
 
-// replay answers from a cassette or a stub.
-func (v *visit) replay() (*answer, error) {
-	if v.body != nil && !v.streamsBothWays() {
-		// The recorded rhythm counts from the request's last byte.
-		if _, err := io.Copy(io.Discard, v.body); err != nil {
-			v.x.Outcome = fixtures.OutcomeClient
-			return nil, err
-		}
-	}
-	found, err := v.p.o.Responder.Respond(v.x)
-	if err != nil {
-		return nil, err
-	}
-	v.x.Source = found.Source
-	return v.play(found)
-}
-
-// streamsBothWays reports whether the client may wait for an answer before it
-// ends its request, as gRPC's streams do.
-func (v *visit) streamsBothWays() bool {
-	return v.r.Proto == "HTTP/2.0" && v.r.Length < 0 && strings.HasPrefix(v.r.Header.Get("Content-Type"), "application/grpc")
-}
-
-// play makes an answer of a recorded one.
-func (v *visit) play(found *fixtures.Answer) (*answer, error) {
-	o := &v.p.o
-	resp := found.Response
-	base := v.start
-	if v.body != nil {
-		if at, ended := v.body.ended(); ended {
-			base = at
-		} else {
-			base = time.Now()
-		}
-	}
-	scale := func(d time.Duration) time.Duration {
-		if !o.Rhythm && !found.Always {
-			return 0
-		}
-		return time.Duration(float64(d) / o.Speed)
-	}
-	a := &answer{
-		head: wire.Head{
-			Status: resp.Status, Reason: resp.Reason, Exact: resp.Proto != "HTTP/2.0" && resp.Proto != "",
-			Header: resp.Header, Length: resp.Body.Size, Chunked: resp.Body.Chunked,
-		},
-		base:     base,
-		firstDue: base.Add(scale(found.FirstByte)),
-		informs:  make([]fixtures.Informational, len(resp.Informational)),
-		trailer:  func() fixtures.Header { return resp.Trailer },
-		close:    noClose,
-	}
-	for i, inf := range resp.Informational {
-		a.informs[i] = inf
-		a.informs[i].At = scale(inf.At)
-	}
-	if resp.Body.CutShort || resp.Body.Chunked || len(resp.Trailer) > 0 {
-		a.head.Length = -1
-		if n, ok := contentLength(resp.Header); ok && !resp.Body.Chunked {
-			a.head.Length = n
-		}
-	}
-	frames := &frameReader{frames: resp.Body.Frames, base: base, scale: scale, separate: resp.Body.Chunked, cut: resp.Body.CutShort, left: resp.Body.Size}
-	if found.Open != nil {
-		src, err := found.Open()
-		if err != nil {
-			return nil, err
-		}
-		frames.src, a.close = src, func() { _ = src.Close() }
-	} else {
-		frames.bytes = resp.Body.Bytes
-	}
-	a.next = frames.next
-	v.x.Response = fixtures.Response{Proto: resp.Proto, Status: resp.Status, Reason: resp.Reason, Header: resp.Header, Trailer: resp.Trailer}
-	return a, nil
-}
-
-// local makes an answer of our own words.
-func (v *visit) local(f *fixtures.Fault) *answer {
+// speak makes an answer in our own words the exchange's response.
+func (v *visit) speak(f *fixtures.Fault) *answer {
 	v.x.Response = fixtures.Response{Proto: v.r.Proto, Status: f.Status, Reason: f.Reason, Header: f.Header}
-	body := f.Body
+	return v.words(f)
+}
+
+// words makes an answer in our own words. It is due at once, or when the rules
+// let the request go.
+func (v *visit) words(f *fixtures.Fault) *answer {
+	due := v.ready
+	if due.IsZero() {
+		due = time.Now()
+	}
 	return &answer{
-		head:     wire.Head{Status: f.Status, Reason: f.Reason, Header: f.Header, Length: int64(len(body))},
-		firstDue: v.start,
-		next: func() ([]byte, time.Time, error) {
-			return body, time.Time{}, io.EOF
-		},
-		close: noClose,
+		head:     wire.Head{Status: f.Status, Reason: f.Reason, Header: f.Header, Length: int64(len(f.Body))},
+		firstDue: due,
+		next:     func() ([]byte, time.Time, error) { return f.Body, time.Time{}, io.EOF },
+		ours:     true,
+		close:    nothing,
 	}
-}
-
-// frameReader hands out a recorded body in its frames. Frames that are due
-// already come together, except where the recording sent them as separate chunks.
-type frameReader struct {
-	frames   []fixtures.Frame
-	base     time.Time
-	scale    func(time.Duration) time.Duration
-	separate bool
-	cut      bool // the recording ended before the body did
-	left     int64
-
-	run int64     // bytes still to come of the frames under way
-	due time.Time // when they are due
-
-	bytes []byte    // the body, or
-	src   io.Reader // where it is read from
-	buf   []byte
-}
-
-// fileRead is how much of a body that lives in a file is read at a time.
-const fileRead = 64 << 10
-
-func (f *frameReader) next() ([]byte, time.Time, error) {
-	if f.left <= 0 {
-		if f.cut {
-			return nil, time.Time{}, io.ErrUnexpectedEOF
-		}
-		return nil, time.Time{}, io.EOF
-	}
-	if f.run == 0 {
-		f.nextRun()
-	}
-	n := f.run
-	if f.src == nil {
-		part := f.bytes[:n]
-		f.bytes = f.bytes[n:]
-		f.run, f.left = 0, f.left-n
-		return part, f.due, nil
-	}
-	if f.buf == nil {
-		f.buf = make([]byte, min(fileRead, f.left))
-	}
-	n = min(n, int64(len(f.buf)))
-	if _, err := io.ReadFull(f.src, f.buf[:n]); err != nil {
-		return nil, f.due, err
-	}
-	f.run, f.left = f.run-n, f.left-n
-	return f.buf[:n], f.due, nil
-}
-
-// nextRun finds how many bytes come next and when they are due.
-func (f *frameReader) nextRun() {
-	f.run, f.due = f.left, time.Time{}
-	if len(f.frames) == 0 {
-		return
-	}
-	f.due = f.base.Add(f.scale(f.frames[0].At))
-	n := int64(f.frames[0].Size)
-	f.frames = f.frames[1:]
-	for now := time.Now(); !f.separate && len(f.frames) > 0 && !f.due.After(now); f.frames = f.frames[1:] {
-		if f.base.Add(f.scale(f.frames[0].At)).After(now) {
-			break
-		}
-		n += int64(f.frames[0].Size)
-	}
-	f.run = max(1, min(n, f.left))
-}
-
-// contentLength returns the value of a well-formed Content-Length.
-func contentLength(h fixtures.Header) (int64, bool) {
-	s := h.Get("Content-Length")
-	if s == "" || len(s) > 18 {
-		return 0, false
-	}
-	var n int64
-	for _, c := range []byte(s) {
-		if c < '0' || c > '9' {
-			return 0, false
-		}
-		n = n*10 + int64(c-'0')
-	}
-	return n, true
 }

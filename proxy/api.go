@@ -15,8 +15,9 @@ type Exchange struct {
 	Wire *wire.Conn
 	// Plan is what the rules decided so far.
 	Plan fixtures.Plan
-	// Source says who answered: "upstream", "rule NAME", an Answer's Source,
-	// "" if nobody did.
+	// Source says who answered: "upstream", "rule" (Fired names which), an
+	// Answer's Source, "" if nobody did. It is "upstream" also where that was
+	// asked and did not answer, or was not heard.
 	Source string
 	// Miss is set where replay had no answer.
 	Miss *fixtures.MissError
@@ -43,7 +44,7 @@ type Planner interface {
 	// Plan decides at the request's head (and body, if it asked for it).
 	Plan(x *Exchange) fixtures.Plan
 	// PlanResponse adds to x.Plan what depends on the response's head. It is called
-	// where Plan.NeedsResponse is set.
+	// where Plan.NeedsResponse is set and an upstream or a cassette has answered.
 	PlanResponse(x *Exchange) fixtures.Plan
 }
 
@@ -85,9 +86,11 @@ type ConnEnd struct {
 	Fate ConnFate
 	// Reason says why it was not captured, or what broke it; "" for nothing to say.
 	Reason string
-	// Host is whom it was for, where that was known ("" otherwise).
+	// Host is whom it was for, where that was known ("" otherwise): the host of
+	// its first exchange where there were some.
 	Host string
-	// Protocol is what was spoken: "http/1.1", "h2", "tls", "raw", "" when nothing was.
+	// Protocol is what was spoken, as exchanges spell it: "HTTP/1.1", "HTTP/2.0";
+	// "tls" and "raw" for what was not looked into; "" when nothing was said.
 	Protocol string
 	// BytesIn came from the client, BytesOut went to it; counted for passed connections.
 	BytesIn, BytesOut int64

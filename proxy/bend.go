@@ -18,11 +18,15 @@ type bend struct {
 	share float64
 	cut   bool // the limit is reached: break now
 
-	sent  int64     // bytes handed out
-	begin time.Time // of the body: deadlines count from here
+	sent int64 // bytes handed out
+	// Deadlines count from an anchor, so that late timers do not add up.
+	anchor time.Time // when the byte number from was due to begin
+	from   int64
 }
 
-// pieceTime is the beat at which a throttled body is handed out.
+// pieceTime is the beat at which a throttled body is handed out, and how far
+// it may run behind before it is taken for one that had nothing to send: time
+// in which nothing was there to send cannot be caught up.
 const pieceTime = 10 * time.Millisecond
 
 func newBend(plan *fixtures.Plan, length int64) *bend {
@@ -58,31 +62,63 @@ func (b *bend) idle() bool { return b.fault == nil && b.rate == 0 && b.drip == n
 // breaks reports whether the body will be cut.
 func (b *bend) breaks() bool { return b.fault != nil && b.fault.Kind != fixtures.FaultCorrupt }
 
-// take cuts the next piece off part and says when it is due; the zero time for
-// at once. It sets cut once nothing more may pass.
-func (b *bend) take(part *[]byte) ([]byte, time.Time) {
-	if b.begin.IsZero() {
-		b.begin = time.Now()
+// begin readies b for a part that is there now.
+func (b *bend) begin() {
+	now := time.Now()
+	if b.anchor.IsZero() || now.Sub(b.due(b.sent)) > max(pieceTime, b.beat()) {
+		b.anchor, b.from = now, b.sent
 	}
-	n := len(*part)
+}
+
+func (b *bend) beat() time.Duration {
+	if b.drip == nil {
+		return 0
+	}
+	return b.drip.Every
+}
+
+// due is when byte number n, counted from 0, may begin.
+func (b *bend) due(n int64) time.Time {
+	after := time.Duration(0)
+	if b.drip != nil {
+		every := time.Duration((n - b.from) / int64(max(b.drip.Bytes, 1)))
+		if b.drip.Every > 0 && every > math.MaxInt64/b.drip.Every {
+			every = math.MaxInt64 / b.drip.Every
+		}
+		after = every * b.drip.Every
+	}
+	if b.rate > 0 {
+		after = max(after, secondsFor(n-b.from, b.rate))
+	}
+	return b.anchor.Add(after)
+}
+
+// take cuts the next piece off part and says when it is due. A throttled piece
+// is due when its last byte would be through, one that drips when its first is.
+// It sets cut once nothing more may pass.
+func (b *bend) take(part *[]byte) ([]byte, time.Time) {
+	n := int64(len(*part))
 	if b.breaks() {
 		if b.limit < 0 {
 			b.limit = int64(b.share * float64(n))
 		}
-		n = int(min(int64(n), b.limit-b.sent))
+		n = min(n, b.limit-b.sent)
 	}
-	var due time.Time
-	switch {
-	case b.drip != nil:
-		due = b.begin.Add(time.Duration(b.sent/int64(b.drip.Bytes)) * b.drip.Every)
-		n = min(n, b.drip.Bytes-int(b.sent%int64(b.drip.Bytes)))
-	case b.rate > 0:
-		due = b.begin.Add(secondsFor(b.sent, b.rate))
-		n = min(n, max(1, int(b.rate*pieceTime.Seconds())))
+	due := b.anchor
+	if b.drip != nil {
+		beat := int64(max(b.drip.Bytes, 1))
+		n = min(n, beat-(b.sent-b.from)%beat)
+		due = b.due(b.sent)
+	}
+	if b.rate > 0 {
+		n = min(n, max(1, int64(b.rate*pieceTime.Seconds())))
+		if through := b.anchor.Add(secondsFor(b.sent+n-b.from, b.rate)); through.After(due) {
+			due = through
+		}
 	}
 	piece := (*part)[:n]
 	*part = (*part)[n:]
-	b.sent += int64(n)
+	b.sent += n
 	b.cut = b.breaks() && b.sent >= b.limit
 	return piece, due
 }
@@ -97,20 +133,24 @@ func secondsFor(n int64, rate float64) time.Duration {
 }
 
 // corrupted returns piece with one bit flipped in the bytes that the fault
-// chose: by their place in the body, so that the same seed breaks the same bytes
-// however they are cut into pieces. It copies what it changes.
-func (b *bend) corrupted(piece []byte) []byte {
+// chose, and whether there were any: by their place in the body, so that the
+// same seed breaks the same bytes however they are cut into pieces. It copies
+// what it changes.
+func (b *bend) corrupted(piece []byte) (out []byte, changed bool) {
 	if b.fault == nil || b.fault.Kind != fixtures.FaultCorrupt {
-		return piece
+		return piece, false
 	}
-	out := make([]byte, len(piece))
-	copy(out, piece)
 	at := uint64(b.sent) - uint64(len(piece))
-	for i := range out {
+	out = piece
+	for i := range piece {
 		draw := timing.Mix(b.fault.Seed, at+uint64(i))
-		if timing.Unit(draw) < b.fault.Share {
-			out[i] ^= 1 << (draw & 7)
+		if timing.Unit(draw) >= b.fault.Share {
+			continue
 		}
+		if !changed {
+			out, changed = append([]byte(nil), piece...), true
+		}
+		out[i] ^= 1 << (draw & 7)
 	}
-	return out
+	return out, changed
 }

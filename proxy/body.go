@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/understudy-proxy/understudy/fixtures"
+	"github.com/understudy-proxy/understudy/proxy/wire"
 )
 
 // framesKept bounds how finely a long body's rhythm is kept: from then on,
@@ -31,18 +32,28 @@ func addFrame(b *fixtures.Body, at time.Duration, n int) {
 // copy. An upstream connection may read it on a goroutine of its own while the
 // response is already on its way back: hence the lock.
 type bodyTee struct {
-	src   io.Reader
-	start time.Time
+	src      io.Reader
+	start    time.Time
+	length   int64 // declared; -1 for unknown
+	trailing bool  // trailers may follow the last byte
+	// whole is called once all bytes have come. It is not called after close.
+	whole func()
 
 	mu     sync.Mutex
 	rec    fixtures.Body
 	tape   *tape
 	again  bytes.Reader // what was read ahead
-	ahead  bool
-	endAt  time.Time // zero until the end was read
-	err    error     // what the source ended with
+	endAt  time.Time    // zero until the end was read
+	err    error        // what the source ended with
 	waited time.Duration
+	since  time.Time // when the read that is under way began; zero where none is
 	closed bool
+}
+
+func newBodyTee(r *wire.Request, whole func()) *bodyTee {
+	b := &bodyTee{src: r.Body, start: r.At, length: r.Length, trailing: r.Trailer != nil, whole: whole}
+	b.rec.Chunked = r.Chunked
+	return b
 }
 
 // putBack makes what was read ahead come again.
@@ -50,28 +61,13 @@ func (b *bodyTee) putBack(data []byte) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.again.Reset(data)
-	b.ahead = len(data) > 0
 }
 
+// Read gives what was read ahead, then what the client sends.
 func (b *bodyTee) Read(p []byte) (int, error) {
-	b.mu.Lock()
-	if b.ahead {
-		n, _ := b.again.Read(p)
-		b.ahead = b.again.Len() > 0
-		b.mu.Unlock()
-		return n, nil
+	if n, err, ok := b.before(p); ok {
+		return n, err
 	}
-	if b.err != nil || b.closed {
-		err := b.err
-		b.mu.Unlock()
-		if err == nil {
-			err = io.ErrClosedPipe
-		}
-		return 0, err
-	}
-	b.mu.Unlock()
-
-	before := time.Now()
 	n, err := b.src.Read(p)
 	now := time.Now()
 
@@ -80,18 +76,59 @@ func (b *bodyTee) Read(p []byte) (int, error) {
 	if b.closed {
 		return n, err
 	}
-	b.waited += now.Sub(before)
+	b.waited += now.Sub(b.since)
+	b.since = time.Time{}
 	if n > 0 {
 		addFrame(&b.rec, now.Sub(b.start), n)
 		if b.tape != nil {
 			b.tape.request(p[:n])
 		}
 	}
-	if err != nil {
-		b.err, b.endAt = err, now
-		b.rec.CutShort = !errors.Is(err, io.EOF)
+	whole := errors.Is(err, io.EOF) || err == nil && b.length >= 0 && b.rec.Size >= b.length
+	if whole && !b.trailing {
+		err = io.EOF // known before the source says so
 	}
+	if b.endAt.IsZero() && (whole || err != nil) {
+		b.endAt = now
+		b.rec.CutShort = !whole
+		if whole {
+			b.whole()
+		}
+	}
+	b.err = err
 	return n, err
+}
+
+// before serves a read that the source is not needed for.
+func (b *bodyTee) before(p []byte) (n int, err error, ok bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	switch {
+	case b.closed:
+		return 0, io.ErrClosedPipe, true
+	case b.again.Len() > 0:
+		n, _ = b.again.Read(p)
+		if b.again.Len() == 0 {
+			err = b.err
+		}
+		return n, err, true
+	case b.err != nil:
+		return 0, b.err, true
+	}
+	b.since = time.Now()
+	return 0, nil, false
+}
+
+// Buffered returns how many bytes, at least, Read can give without waiting:
+// http1 sends a small body that is at hand in one write with its head.
+func (b *bodyTee) Buffered() int {
+	b.mu.Lock()
+	n, over := b.again.Len(), b.closed || b.err != nil
+	b.mu.Unlock()
+	if src, ok := b.src.(interface{ Buffered() int }); ok && !over {
+		n += src.Buffered()
+	}
+	return n
 }
 
 // ended tells when the body's end was read, and whether it was.
@@ -101,11 +138,21 @@ func (b *bodyTee) ended() (time.Time, bool) {
 	return b.endAt, !b.endAt.IsZero()
 }
 
+// waitedFor is how long readers have waited for the client so far.
+func (b *bodyTee) waitedFor() time.Duration {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.since.IsZero() {
+		return b.waited
+	}
+	return b.waited + time.Since(b.since)
+}
+
 // failed returns why the client's body could not be read; nil if it could.
 func (b *bodyTee) failed() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.err == nil || errors.Is(b.err, io.EOF) {
+	if errors.Is(b.err, io.EOF) {
 		return nil
 	}
 	return b.err
@@ -116,9 +163,9 @@ func (b *bodyTee) record(t *tape) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.tape = t
-	if b.ahead {
-		data := make([]byte, b.again.Len())
-		_, _ = b.again.ReadAt(data, b.again.Size()-int64(b.again.Len()))
+	if n := b.again.Len(); n > 0 {
+		data := make([]byte, n)
+		_, _ = b.again.ReadAt(data, b.again.Size()-int64(n)) // all of it is there
 		t.request(data)
 	}
 }
@@ -135,30 +182,4 @@ func (b *bodyTee) close() (fixtures.Body, time.Duration) {
 		return b.rec, 0
 	}
 	return b.rec, b.endAt.Sub(b.start)
-}
-
-// tape is a Tape behind a lock: request and response may pass at once.
-type tape struct {
-	mu sync.Mutex
-	to Tape
-}
-
-func (t *tape) request(p []byte) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.to.RequestBody(p)
-}
-
-func (t *tape) response(p []byte) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.to.ResponseBody(p)
-}
-
-func (t *tape) done(x *Exchange) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	rec := x.Exchange
-	rec.Request.Body.Bytes = nil // the tape has them
-	t.to.Done(&rec)
 }

@@ -4,12 +4,11 @@ import (
 	"bufio"
 	"context"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
-	"time"
 
 	"github.com/elazarl/goproxy"
 	"go.uber.org/zap"
@@ -29,14 +28,14 @@ type forward struct {
 
 // ServeForward serves ln as an explicit HTTP proxy: absolute-form requests, and
 // CONNECT with interception. It returns when ctx has ended and all its
-// connections have.
+// connections have; ln is closed then.
 func (s *Server) ServeForward(ctx context.Context, ln net.Listener) error {
 	f := &forward{proxy: goproxy.NewProxyHttpServer(), ca: s.CACert}
 	f.proxy.Logger = printf{s.Log}
 	f.proxy.NonproxyHandler = http.HandlerFunc(f.notProxy)
 	f.proxy.OnRequest().DoFunc(handExchange)
 	f.proxy.OnRequest().HandleConnectFunc(takeConnect)
-	return s.serve(ctx, ln, &site{Server: s, name: "forward http://" + ln.Addr().String(), forward: f})
+	return s.serve(ctx, ln, &site{name: "forward http://" + ln.Addr().String(), forward: f})
 }
 
 // call is a request at the door, on its way through goproxy's handlers. It is
@@ -55,38 +54,27 @@ type callKey struct{}
 
 // serve takes a request through goproxy.
 func (f *forward) serve(ctx context.Context, w wire.ResponseWriter, r *wire.Request, s *session) {
-	hr, err := doorRequest(r)
-	if err != nil {
-		refuse(ctx, w, problem(http.StatusBadRequest, "not a proxy request", err.Error(), nil))
-		return
-	}
 	c := &call{ctx: ctx, w: w, r: r, s: s, header: http.Header{}}
-	f.proxy.ServeHTTP(c, hr.WithContext(context.WithValue(ctx, callKey{}, c)))
+	f.proxy.ServeHTTP(c, doorRequest(r).WithContext(context.WithValue(ctx, callKey{}, c)))
 	c.end()
 }
 
 // doorRequest is as much of r as goproxy's handlers look at. The body stays
 // where it is.
-func doorRequest(r *wire.Request) (*http.Request, error) {
+func doorRequest(r *wire.Request) *http.Request {
 	hr := &http.Request{
 		Method: r.Method, Host: r.Host, Header: http.Header{}, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Body: http.NoBody,
 	}
-	switch {
-	case r.Method == http.MethodConnect:
-		hr.URL = &url.URL{Host: r.Host}
-		hr.RequestURI = r.Host
-	case r.Absolute:
-		u, err := url.ParseRequestURI(r.Scheme + "://" + r.Host + r.Target)
-		if err != nil {
-			return nil, err
-		}
-		hr.URL, hr.RequestURI = u, u.String()
-	default:
-		path, query := fixtures.SplitTarget(r.Target)
-		hr.URL = &url.URL{Path: path, RawQuery: query}
-		hr.RequestURI = r.Target
+	if r.Method == http.MethodConnect {
+		hr.URL, hr.RequestURI = &url.URL{Host: r.Host}, r.Host
+		return hr
 	}
-	return hr, nil
+	path, query := fixtures.SplitTarget(r.Target)
+	hr.URL, hr.RequestURI = &url.URL{Path: path, RawQuery: query}, r.Target
+	if r.Absolute {
+		hr.URL.Scheme, hr.URL.Host = r.Scheme, r.Host
+	}
+	return hr
 }
 
 // handExchange hands an absolute-form request to the pipeline. The empty
@@ -113,39 +101,12 @@ func takeConnect(host string, pc *goproxy.ProxyCtx) (*goproxy.ConnectAction, str
 	}, host
 }
 
-// tunnelTo serves what comes through a CONNECT to host, host:port.
-func (s *session) tunnelTo(ctx context.Context, nc net.Conn, host string) {
-	if _, _, err := net.SplitHostPort(host); err != nil {
-		host = net.JoinHostPort(strings.Trim(host, "[]"), "443")
-	}
-	if s.Planner != nil {
-		if refusal, rule := s.Planner.Door(&s.conn, host); refusal == fixtures.RefuseConnection {
-			s.end = ConnEnd{Fate: ConnRefused, Reason: "rule " + rule, Host: host}
-			_, _ = io.WriteString(nc, "HTTP/1.1 502 Bad Gateway\r\nUnderstudy-Error: refused by a rule\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
-			_ = nc.Close()
-			return
-		}
-	}
-	if _, err := io.WriteString(nc, "HTTP/1.1 200 Connection established\r\n\r\n"); err != nil {
-		_ = nc.Close()
-		return
-	}
-	s.conn.Host = host
-	patience := s.Patience
-	if patience == 0 {
-		patience = time.Second
-	}
-	s.speak(ctx, nc, patience)
-	if s.end.Host == "" {
-		s.end.Host = host
-	}
-}
-
 // notProxy answers a request that was sent to the door itself.
 func (f *forward) notProxy(w http.ResponseWriter, r *http.Request) {
 	if r.URL.Path == "/ca.pem" && f.ca != nil {
 		w.Header().Set("Content-Type", "application/x-pem-file")
-		_, _ = w.Write(f.ca)
+		w.Header().Set("Content-Length", strconv.Itoa(len(f.ca)))
+		_, _ = w.Write(f.ca) // nobody is left to tell
 		return
 	}
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
@@ -165,14 +126,19 @@ func (c *call) WriteHeader(status int) {
 	if c.handed || c.started {
 		return
 	}
-	c.started, c.s.used = true, true
+	c.started = true
+	c.s.used.Store(true)
 	var h fixtures.Header
 	for name, values := range c.header {
 		for _, v := range values {
 			h.Add(name, v)
 		}
 	}
-	_ = c.w.WriteHead(&wire.Head{Status: status, Header: h, Length: -1})
+	length, ok := contentLength(h)
+	if !ok {
+		length = -1
+	}
+	_ = c.w.WriteHead(&wire.Head{Status: status, Header: h, Length: length}) // Write tells
 }
 
 func (c *call) Write(p []byte) (int, error) {
@@ -204,6 +170,9 @@ func (c *call) end() {
 type printf struct{ log *zap.Logger }
 
 func (p printf) Printf(format string, v ...any) {
+	if p.log == nil {
+		return
+	}
 	if e := p.log.Check(zap.DebugLevel, "goproxy"); e != nil {
 		e.Write(zap.String("text", strings.TrimSpace(fmt.Sprintf(format, v...))))
 	}

@@ -2,7 +2,7 @@ package proxy
 
 import (
 	"context"
-	"errors"
+	"fmt"
 	"io"
 	"net"
 	"sync/atomic"
@@ -11,7 +11,6 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/understudy-proxy/understudy/fixtures"
-	"github.com/understudy-proxy/understudy/internal/timing"
 	"github.com/understudy-proxy/understudy/proxy/wire"
 )
 
@@ -89,21 +88,30 @@ type visit struct {
 	r *wire.Request
 
 	start time.Time // the request's first byte: all times count from it
+	ready time.Time // the end of what the rules held the request for; zero where they did not
 	body  *bodyTee  // nil where the request has no body
+	sends bool      // the upstream may be reading the body on a goroutine of its own
 	tape  *tape     // nil where it is not recorded
 
 	// Waits, by whose they are. What is left of the whole is our own.
 	client, upstream, injected, paced time.Duration
+	served                            time.Time // when the client was done with; zero: at the end
 
 	perHost *atomic.Int64
-	gone    <-chan struct{}
 }
 
 // Serve takes one exchange the whole way: read, plan, hold, refuse or break,
 // answer from a cassette or from the upstream, record, bend, write, report.
 func (p *Pipeline) Serve(ctx context.Context, w wire.ResponseWriter, r *wire.Request, c *wire.Conn) {
 	v := p.begin(w, r, c)
-	v.finish(v.run(ctx))
+	var err error
+	defer func() {
+		if panicked := recover(); panicked != nil { // a defect in one exchange must not end the others
+			err = v.panicked(panicked)
+		}
+		v.finish(err)
+	}()
+	err = v.run(ctx)
 }
 
 func (v *visit) run(ctx context.Context) error {
@@ -114,7 +122,7 @@ func (v *visit) run(ctx context.Context) error {
 	if err := v.hold(ctx); err != nil {
 		return err
 	}
-	if struck, err := v.strike(ctx); struck {
+	if struck, err := v.strike(ctx, nil); struck {
 		return err
 	}
 	a, err := v.answer(ctx)
@@ -123,6 +131,10 @@ func (v *visit) run(ctx context.Context) error {
 	}
 	defer a.close()
 	v.replan(a)
+	if struck, err := v.strike(ctx, a); struck {
+		v.salvage(a)
+		return err
+	}
 	return v.relay(ctx, a)
 }
 
@@ -130,8 +142,7 @@ func (v *visit) run(ctx context.Context) error {
 // those of the upstream.
 func (p *Pipeline) begin(w wire.ResponseWriter, r *wire.Request, c *wire.Conn) *visit {
 	v := &visit{p: p, w: w, r: r, start: r.At}
-	elapsed := r.At.Sub(p.o.Start)
-	x := &Exchange{Wire: c, Elapsed: max(elapsed, 0)}
+	x := &Exchange{Wire: c, Elapsed: max(r.At.Sub(p.o.Start), 0)}
 	x.ID = p.ids.Add(1)
 	x.Conn = c.ID
 	x.Client = hostOf(c.Client)
@@ -145,9 +156,10 @@ func (p *Pipeline) begin(w wire.ResponseWriter, r *wire.Request, c *wire.Conn) *
 	x.Rate = p.load.rate.add(x.Elapsed)
 	v.x = x
 	if r.Body != nil {
-		v.body = &bodyTee{src: r.Body, start: v.start}
-		v.body.rec.Chunked = r.Chunked
+		v.body = newBodyTee(r, func() { w.Gone() })
 		r.Body = v.body
+	} else {
+		x.Times.RequestRead = max(time.Since(v.start), 1)
 	}
 	if p.o.Observer != nil {
 		p.o.Observer.ExchangeBegun(x)
@@ -167,6 +179,7 @@ func (v *visit) readAhead() error {
 		return nil
 	}
 	data, err := io.ReadAll(io.LimitReader(v.body, int64(o.BodyLimit)))
+	v.client += v.body.waitedFor()
 	if err != nil {
 		return err
 	}
@@ -176,55 +189,13 @@ func (v *visit) readAhead() error {
 	return nil
 }
 
-func (v *visit) plan() {
-	if v.p.o.Planner == nil {
-		return
-	}
-	v.x.Plan = v.p.o.Planner.Plan(v.x)
-	v.fired(nil)
-}
-
-// replan asks again where a rule depends on the response's head.
-func (v *visit) replan(a *answer) {
-	if !v.x.Plan.NeedsResponse {
-		return
-	}
-	before := v.x.Plan.Fired
-	v.x.Times.FirstByte = a.firstDue.Sub(v.start)
-	v.x.Plan = v.p.o.Planner.PlanResponse(v.x)
-	v.fired(before)
-}
-
-// fired writes down the rules that fired, and tells of those not in before.
-func (v *visit) fired(before []string) {
-	v.x.Fired = v.x.Plan.Fired
-	if len(v.x.Fired) == len(before) {
-		return
-	}
-	if e := v.p.o.Log.Check(zap.InfoLevel, "rule fired"); e != nil {
-		e.Write(zap.Strings("rules", v.x.Fired[len(before):]), zap.String("method", v.x.Request.Method),
-			zap.String("host", v.x.Request.Host), zap.String("path", v.x.Request.Path()), zap.Uint64("exchange", v.x.ID))
-	}
-}
-
-// hold delays the request as the plan says, the time already spent on it deducted.
-func (v *visit) hold(ctx context.Context) error {
-	if v.x.Plan.HoldRequest <= 0 {
-		return nil
-	}
-	begin := v.start
-	if v.body != nil {
-		if at, ended := v.body.ended(); ended {
-			begin = at
-		}
-	}
-	return v.wait(ctx, begin.Add(v.x.Plan.HoldRequest), &v.injected)
-}
-
 // finish closes the books.
 func (v *visit) finish(err error) {
 	p, x := v.p, v.x
-	whole := time.Since(v.start)
+	if v.served.IsZero() {
+		v.served = time.Now()
+	}
+	whole := v.served.Sub(v.start)
 	if v.body != nil {
 		rec, at := v.body.close()
 		rec.Bytes = x.Request.Body.Bytes
@@ -233,7 +204,6 @@ func (v *visit) finish(err error) {
 		if v.r.Trailer != nil && !rec.CutShort {
 			x.Request.Trailer = v.r.Trailer()
 		}
-		v.client += v.body.waited
 	}
 	x.Total, x.Upstream = whole, v.upstream
 	x.Times.Injected = v.injected
@@ -254,41 +224,20 @@ func (v *visit) finish(err error) {
 	}
 }
 
-// wait sleeps until at and books the time to whom it belongs. It returns an
-// error when the client leaves or ctx ends.
-func (v *visit) wait(ctx context.Context, at time.Time, book *time.Duration) error {
-	now := time.Now()
-	if !at.After(now) {
-		return nil
-	}
-	err := timing.SleepUntil(ctx, v.watch(), at)
-	*book += time.Since(now)
-	if err != nil {
-		v.x.Outcome = fixtures.OutcomeClient
-		return errors.New("client left while held")
-	}
-	return nil
-}
-
-// watch returns a channel that closes when the client leaves; nil (never)
-// while its body is still on the way.
-func (v *visit) watch() <-chan struct{} {
-	if v.gone == nil {
-		if v.body != nil {
-			if _, ended := v.body.ended(); !ended {
-				return nil
-			}
-		}
-		v.gone = v.w.Gone()
-	}
-	return v.gone
-}
-
 // clientError ends an exchange whose request could not be read.
 func (v *visit) clientError(err error) error {
 	v.x.Outcome = fixtures.OutcomeClient
-	_ = v.w.Break(wire.Break{Kind: wire.Abort})
+	_ = v.w.Break(wire.Break{Kind: wire.Abort}) // it may be gone already
 	return err
+}
+
+// panicked breaks off an exchange in which we failed ourselves.
+func (v *visit) panicked(what any) error {
+	v.p.o.Log.Error("panic in an exchange", zap.Any("panic", what), zap.Stack("stack"),
+		zap.String("method", v.x.Request.Method), zap.String("host", v.x.Request.Host), zap.String("path", v.x.Request.Path()))
+	v.x.Outcome = fixtures.OutcomeInternal
+	_ = v.w.Break(wire.Break{Kind: wire.Abort}) // fails where the exchange had ended
+	return fmt.Errorf("internal error: %v", what)
 }
 
 // hostOf returns an address without its port.
@@ -299,9 +248,5 @@ func hostOf(a net.Addr) string {
 	if a == nil {
 		return ""
 	}
-	host, _, err := net.SplitHostPort(a.String())
-	if err != nil {
-		return a.String()
-	}
-	return host
+	return hostname(a.String())
 }

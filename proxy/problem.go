@@ -29,14 +29,15 @@ func problem(status int, title, detail string, more map[string]any) *fixtures.Fa
 }
 
 // missProblem tells of a miss: the nearest candidate and every difference.
-func missProblem(m *fixtures.MissError) *fixtures.Fault {
+// shown is what of it may stand in a header field.
+func missProblem(m, shown *fixtures.MissError) *fixtures.Fault {
 	more := map[string]any{"method": m.Method, "url": m.URL}
 	if m.Nearest != "" {
 		more["nearest"] = m.Nearest
 		more["differences"] = m.Differences
 	}
 	f := problem(http.StatusBadGateway, "no stub for this request", m.Error(), more)
-	f.Header.Add(MissField, oneLine(m.Error()))
+	f.Header.Add(MissField, oneLine(shown.Error()))
 	return f
 }
 

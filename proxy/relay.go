@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"go.uber.org/zap"
+
 	"github.com/understudy-proxy/understudy/fixtures"
 	"github.com/understudy-proxy/understudy/proxy/wire"
 )
@@ -15,10 +17,6 @@ import (
 // relay writes an answer to the client: in its own rhythm, held, slowed and
 // broken as the plan says.
 func (v *visit) relay(ctx context.Context, a *answer) error {
-	plan := &v.x.Plan
-	if f := plan.Fault; f != nil && f.Kind == fixtures.FaultStatus && v.x.Outcome != fixtures.OutcomeFault {
-		a = v.replaced(a, f)
-	}
 	for _, inf := range a.informs {
 		if err := v.wait(ctx, a.base.Add(inf.At), &v.paced); err != nil {
 			return err
@@ -27,169 +25,191 @@ func (v *visit) relay(ctx context.Context, a *answer) error {
 			return err
 		}
 	}
-	if err := v.wait(ctx, a.firstDue, &v.paced); err != nil {
+	if err := v.due(ctx, a); err != nil {
 		return err
 	}
-	if plan.HoldFirstByte > 0 {
-		if err := v.wait(ctx, a.firstDue.Add(plan.HoldFirstByte), &v.injected); err != nil {
-			return err
-		}
-	}
-	if v.x.Times.FirstByte == 0 && !a.live {
+	if !a.live && !a.instead {
 		v.x.Times.FirstByte = max(time.Since(v.start), 1)
 	}
-	b := newBend(plan, a.head.Length)
+	b := newBend(&v.x.Plan, a.head.Length)
 	a.head.Header = v.headerFor(a)
-	if struck, err := v.malform(a, b); struck {
+	if struck, err := v.malform(a); struck {
+		v.salvage(a)
 		return err
 	}
+	if a.switched != nil {
+		return v.switchProtocols(ctx, a)
+	}
 	if err := v.w.WriteHead(&a.head); err != nil {
-		return err
+		return v.cannotWrite(a, err)
 	}
 	if ended, err := v.relayBody(ctx, a, b); ended || err != nil {
 		return err
 	}
-	if f := plan.Fault; f != nil && f.Where == fixtures.WhereAfterResponse {
-		v.x.Outcome = fixtures.OutcomeFault
-		if err := v.w.Flush(); err != nil {
-			return err
-		}
-		return v.w.Break(breakFor(f))
+	return v.conclude(a)
+}
+
+// due waits until an answer's first byte may go out.
+func (v *visit) due(ctx context.Context, a *answer) error {
+	if err := v.wait(ctx, a.firstDue, &v.paced); err != nil {
+		return err
 	}
+	return v.wait(ctx, a.firstDue.Add(v.x.Plan.HoldFirstByte), &v.injected)
+}
+
+// conclude ends an answer that was written whole.
+func (v *visit) conclude(a *answer) error {
 	var trailer fixtures.Header
 	if a.trailer != nil {
 		trailer = a.trailer()
 	}
-	return v.w.Finish(trailer)
-}
-
-// replaced is the answer of a fault that was decided at the response's head.
-// What it replaces is read to its end, so that it is recorded whole.
-func (v *visit) replaced(a *answer, f *fixtures.Fault) *answer {
-	for {
-		if _, _, err := a.next(); err != nil {
-			break
-		}
+	f := v.x.Plan.Fault
+	if f == nil || f.Kind != fixtures.FaultReset || f.Where != fixtures.WhereAfterResponse {
+		return v.end(trailer)
 	}
-	was := v.x.Response
-	local := v.local(f)
-	local.firstDue = a.firstDue
-	v.x.Response, v.x.Outcome = was, fixtures.OutcomeFault
-	return local
+	v.x.Outcome = fixtures.OutcomeFault
+	// In HTTP/2 nothing can be reset once it has ended; in HTTP/1 the
+	// connection can, and the answer would not be whole without its end.
+	last := v.flush
+	if v.r.Proto != "HTTP/2.0" {
+		last = func() error { return v.end(trailer) }
+	}
+	if err := last(); err != nil {
+		return err
+	}
+	return v.w.Break(breakFor(f))
 }
 
 // relayBody writes the body. It reports whether the exchange has ended with
-// it, broken; else nothing but Finish is left to do.
+// it, broken; else nothing but its end is left to do.
 func (v *visit) relayBody(ctx context.Context, a *answer, b *bend) (ended bool, err error) {
-	if v.bodiless(a) {
-		return false, nil
+	bodiless := v.r.Method == "HEAD" || a.head.Status == 204 || a.head.Status == 304 // RFC 9110, 6.4.1
+	if bodiless && !a.live {
+		a.next = func() ([]byte, time.Time, error) { return nil, time.Time{}, io.EOF }
+	}
+	if a.live && !bodiless && (a.arrived == nil || !a.arrived()) {
+		if err := v.flush(); err != nil { // the head must not wait for the body
+			return true, err
+		}
 	}
 	var sent int64
 	for {
 		part, due, err := a.next()
 		if len(part) > 0 {
-			if !due.IsZero() {
-				if werr := v.wait(ctx, due, &v.paced); werr != nil {
-					return true, werr
-				}
+			if werr := v.pause(ctx, due, &v.paced); werr != nil {
+				return true, werr
 			}
 			sent += int64(len(part))
-			if !a.live {
+			if !a.live && !a.instead {
 				v.x.Response.Body.Size = sent
 			}
-			// The last part of a body of known length goes out with Finish: one write.
-			last := errors.Is(err, io.EOF) || a.head.Length >= 0 && sent >= a.head.Length
-			if werr := v.writePart(ctx, b, part, last); werr != nil {
+			if werr := v.writePart(ctx, b, part); werr != nil {
 				return true, werr
 			}
 		}
+		// The last part of a body of known length goes out with its end: one write.
+		// Recorded parts go out when there is something to wait for.
+		last := err != nil || a.head.Length >= 0 && sent >= a.head.Length
 		switch {
 		case b.cut, errors.Is(err, io.EOF) && b.breaks():
-			return true, v.breakBody(b)
+			return true, v.breakBody(a, b)
 		case errors.Is(err, io.EOF):
-			if !a.live {
+			if !a.live && !a.instead {
 				v.x.Times.End = time.Since(v.start)
 			}
 			return false, nil
 		case err != nil:
-			return true, v.upstreamBroke(a, err)
+			return true, v.brokenOff(ctx, a, err)
+		case a.live && !last:
+			if err := v.flush(); err != nil {
+				return true, err
+			}
 		}
 	}
-}
-
-// bodiless reports whether no body can follow the head (RFC 9110, 6.4.1).
-func (v *visit) bodiless(a *answer) bool {
-	s := a.head.Status
-	if v.r.Method != "HEAD" && s != 204 && s != 304 {
-		return false
-	}
-	if a.live { // read to its end, so that the connection can serve again
-		if _, _, err := a.next(); err != nil && !errors.Is(err, io.EOF) {
-			v.x.Error = err.Error()
-		}
-	}
-	return true
 }
 
 // writePart writes a part of the body in the pieces that the plan wants.
-func (v *visit) writePart(ctx context.Context, b *bend, part []byte, last bool) error {
+func (v *visit) writePart(ctx context.Context, b *bend, part []byte) error {
 	if b.idle() {
-		return v.write(part, last)
+		return v.write(part)
 	}
-	for len(part) > 0 && !b.cut {
+	for b.begin(); len(part) > 0 && !b.cut; {
 		piece, at := b.take(&part)
-		if !at.IsZero() {
-			if err := v.wait(ctx, at, &v.injected); err != nil {
-				return err
-			}
+		if err := v.pause(ctx, at, &v.injected); err != nil {
+			return err
 		}
-		if len(piece) > 0 {
-			if err := v.write(b.corrupted(piece), last && len(part) == 0); err != nil {
-				return err
-			}
+		if len(piece) == 0 {
+			continue
+		}
+		out, changed := b.corrupted(piece)
+		if changed {
+			v.x.Outcome = fixtures.OutcomeFault
+		}
+		if err := v.write(out); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-func (v *visit) write(p []byte, last bool) error {
-	if _, err := v.w.Write(p); err != nil {
-		return err
-	}
-	if last {
-		return nil
-	}
-	return v.w.Flush()
-}
-
 // breakBody ends a body in its middle as the plan says.
-func (v *visit) breakBody(b *bend) error {
+func (v *visit) breakBody(a *answer, b *bend) error {
 	v.x.Outcome = fixtures.OutcomeFault
-	if err := v.w.Flush(); err != nil {
-		return err
+	err := v.flush()
+	if err == nil {
+		err = v.w.Break(breakFor(b.fault))
 	}
-	return v.w.Break(breakFor(b.fault))
+	v.salvage(a)
+	return err
 }
 
-// upstreamBroke passes a broken upstream body on as a broken body.
-func (v *visit) upstreamBroke(a *answer, err error) error {
-	v.x.Outcome = fixtures.OutcomeUpstream
-	v.x.Error = err.Error()
-	if v.gone != nil {
-		select {
-		case <-v.gone:
-			v.x.Outcome = fixtures.OutcomeClient
-		default:
+// brokenOff passes a body that broke off on as one.
+func (v *visit) brokenOff(ctx context.Context, a *answer, err error) error {
+	switch {
+	case errors.Is(err, errCutShort):
+		err = nil // complete, as far as the recording goes
+	case ctx.Err() != nil || v.body != nil && v.body.failed() != nil:
+		v.x.Outcome = fixtures.OutcomeClient
+		err = fmt.Errorf("the client left: %w", err)
+	default:
+		v.x.Outcome = fixtures.OutcomeMiss
+		if a.live {
+			v.x.Outcome = fixtures.OutcomeUpstream
+		}
+		v.p.o.Log.Warn("answer broke off", zap.Error(err), zap.String("source", v.x.Source),
+			zap.String("method", v.x.Request.Method), zap.String("host", v.x.Request.Host), zap.String("path", v.x.Request.Path()))
+	}
+	berr := v.flush()
+	if berr == nil {
+		berr = v.w.Break(wire.Break{Kind: wire.Abort})
+	}
+	if err == nil {
+		err = berr
+	}
+	return err
+}
+
+// cannotWrite answers in the place of a head that the client's protocol cannot carry.
+func (v *visit) cannotWrite(a *answer, err error) error {
+	if isDisconnect(err) || a.instead {
+		return err
+	}
+	if v.x.Outcome == fixtures.OutcomeComplete {
+		v.x.Outcome = fixtures.OutcomeMiss
+		if a.live {
+			v.x.Outcome = fixtures.OutcomeUpstream
 		}
 	}
-	if !a.live {
-		v.x.Outcome = fixtures.OutcomeComplete // broken off as it was recorded
-		v.x.Error = ""
+	v.p.o.Log.Warn("answer cannot be written", zap.Error(err), zap.String("source", v.x.Source),
+		zap.String("method", v.x.Request.Method), zap.String("host", v.x.Request.Host), zap.String("path", v.x.Request.Path()))
+	f := problem(502, "answer cannot be written", err.Error(), nil)
+	if werr := v.w.WriteHead(&wire.Head{Status: f.Status, Header: f.Header, Length: int64(len(f.Body))}); werr != nil {
+		return err
 	}
-	if ferr := v.w.Flush(); ferr != nil {
-		return ferr
+	if v.write(f.Body) == nil {
+		_ = v.end(nil) // the cause is what is told
 	}
-	return v.w.Break(wire.Break{Kind: wire.Abort})
+	return err
 }
 
 // headerFor is the header that the client gets.
@@ -207,7 +227,7 @@ func (v *visit) headerFor(a *answer) fixtures.Header {
 // Timing; durations in milliseconds).
 func (v *visit) serverTiming() string {
 	ms := func(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
-	own := max(0, time.Since(v.start)-v.upstream-v.injected-v.paced)
+	own := max(0, time.Since(v.start)-v.client-v.upstream-v.injected-v.paced)
 	s := fmt.Sprintf("own;dur=%.3f, upstream;dur=%.3f, injected;dur=%.3f", ms(own), ms(v.upstream), ms(v.injected))
 	for _, name := range v.x.Fired {
 		s += `, rule;desc="` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(oneLine(name)) + `"`

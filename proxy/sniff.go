@@ -16,8 +16,8 @@ type protocol string
 
 const (
 	protoNothing protocol = "" // closed before a byte
-	protoHTTP1   protocol = "http/1.1"
-	protoHTTP2   protocol = "h2"
+	protoHTTP1   protocol = "HTTP/1.1"
+	protoHTTP2   protocol = "HTTP/2.0"
 	protoTLS     protocol = "tls"
 	protoRaw     protocol = "raw"
 )
@@ -48,8 +48,13 @@ func (c *peekConn) Read(p []byte) (int, error) {
 // NetConn returns the connection below, for socket options.
 func (c *peekConn) NetConn() net.Conn { return c.Conn }
 
-// CloseWrite passes half-close on.
-func (c *peekConn) CloseWrite() error { return closeWrite(c.Conn) }
+// CloseWrite half-closes where the connection below can, and closes it otherwise.
+func (c *peekConn) CloseWrite() error {
+	if h, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return h.CloseWrite()
+	}
+	return c.Conn.Close()
+}
 
 // more reads once from the connection and keeps the bytes.
 func (c *peekConn) more() error {
@@ -137,21 +142,25 @@ var errSniffed = errors.New("sniffed")
 
 // clientHello reads ahead a TLS ClientHello and returns what it says. The bytes
 // are kept for whoever handshakes in earnest.
-func clientHello(c *peekConn, patience time.Duration) (serverName string, alpn []string, err error) {
+func clientHello(ctx context.Context, c *peekConn, patience time.Duration) (serverName string, err error) {
 	if err := c.SetReadDeadline(time.Now().Add(patience)); err != nil {
-		return "", nil, err
+		return "", err
 	}
+	stop := context.AfterFunc(ctx, func() { _ = c.SetReadDeadline(time.Unix(1, 0)) })
 	look := &helloConn{peekConn: c}
 	found := false
 	// The standard library parses it; nothing is written to the client.
 	err = tls.Server(look, &tls.Config{GetConfigForClient: func(h *tls.ClientHelloInfo) (*tls.Config, error) {
-		serverName, alpn, found = h.ServerName, h.SupportedProtos, true
+		serverName, found = h.ServerName, true
 		return nil, errSniffed
 	}}).HandshakeContext(context.Background())
 	if found {
 		err = nil
 	}
-	return serverName, alpn, errors.Join(err, c.SetReadDeadline(time.Time{}))
+	if !stop() {
+		err = ctx.Err()
+	}
+	return serverName, errors.Join(err, c.SetReadDeadline(time.Time{}))
 }
 
 // helloConn reads through a peekConn without consuming, and swallows writes.
@@ -172,34 +181,3 @@ func (c *helloConn) Read(p []byte) (int, error) {
 }
 
 func (c *helloConn) Write(p []byte) (int, error) { return len(p), nil }
-
-// closeWrite half-closes where the connection can, and does nothing elsewhere.
-func closeWrite(c net.Conn) error {
-	for {
-		switch v := c.(type) {
-		case interface{ CloseWrite() error }:
-			return v.CloseWrite()
-		case interface{ NetConn() net.Conn }:
-			c = v.NetConn()
-		default:
-			return nil
-		}
-	}
-}
-
-// reset makes the close of c send RST where the connection is TCP.
-func reset(c net.Conn) {
-	for {
-		switch v := c.(type) {
-		case *net.TCPConn:
-			_ = v.SetLinger(0)
-			_ = v.Close()
-			return
-		case interface{ NetConn() net.Conn }:
-			c = v.NetConn()
-		default:
-			_ = c.Close()
-			return
-		}
-	}
-}

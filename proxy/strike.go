@@ -2,51 +2,81 @@ package proxy
 
 import (
 	"context"
-	"fmt"
-	"net/http"
+	"io"
 	"time"
 
 	"github.com/understudy-proxy/understudy/fixtures"
 	"github.com/understudy-proxy/understudy/proxy/wire"
 )
 
-// strike carries out a fault that comes before any response: nothing is sent
-// upstream. It reports whether the exchange has ended with it.
-func (v *visit) strike(ctx context.Context) (bool, error) {
+// strike carries out a fault that takes the whole answer's place. a is the
+// answer that came, nil where nobody was asked yet: nobody is asked then. It
+// reports whether the exchange has ended with it.
+func (v *visit) strike(ctx context.Context, a *answer) (bool, error) {
 	f := v.x.Plan.Fault
-	if f == nil {
-		return false, nil
-	}
-	switch f.Kind {
-	case fixtures.FaultStatus:
-		v.x.Outcome = fixtures.OutcomeFault
-		v.x.Source = "rule"
-		return true, v.relay(ctx, v.local(f))
-	case fixtures.FaultHang:
-		return true, v.hang(ctx, f)
-	case fixtures.FaultClose, fixtures.FaultGoAway, fixtures.FaultRSTStream:
-	case fixtures.FaultReset:
-		if f.Where == fixtures.WhereMidBody || f.Where == fixtures.WhereAfterResponse {
-			return false, nil
-		}
-	default:
+	if f == nil || !takesPlace(f) {
 		return false, nil
 	}
 	v.x.Outcome = fixtures.OutcomeFault
-	v.x.Source = "rule"
+	if a == nil {
+		v.x.Source = "rule"
+	}
+	if f.Kind == fixtures.FaultStatus {
+		if a == nil {
+			return true, v.relay(ctx, v.speak(f))
+		}
+		words := v.substitute(f)
+		words.firstDue = a.firstDue
+		return true, v.relay(ctx, words)
+	}
+	if a != nil {
+		if err := v.due(ctx, a); err != nil {
+			return true, err
+		}
+	}
+	if f.Kind == fixtures.FaultHang {
+		return true, v.hang(ctx, f)
+	}
 	return true, v.w.Break(breakFor(f))
 }
 
+// takesPlace reports whether nothing of the answer passes a fault.
+func takesPlace(f *fixtures.Fault) bool {
+	switch f.Kind {
+	case fixtures.FaultStatus, fixtures.FaultHang, fixtures.FaultClose, fixtures.FaultGoAway, fixtures.FaultRSTStream:
+		return true
+	case fixtures.FaultReset:
+		return f.Where != fixtures.WhereMidBody && f.Where != fixtures.WhereAfterResponse
+	}
+	return false
+}
+
+// forEver is longer than any run.
+const forEver = 100 * 365 * 24 * time.Hour
+
 // hang says nothing for as long as the fault wants, or until the client leaves.
 func (v *visit) hang(ctx context.Context, f *fixtures.Fault) error {
-	v.x.Source = "rule"
-	until := time.Now().Add(f.For)
-	if f.For == 0 {
-		until = time.Now().Add(100 * 365 * 24 * time.Hour)
+	until := f.For
+	if until == 0 {
+		until = forEver
 	}
-	_ = v.wait(ctx, until, &v.injected)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	if v.body != nil && !v.sends && !v.r.Header.HasToken("Expect", "100-continue") {
+		// A client whose request is never read could not be seen to leave.
+		v.sends = true
+		go func() { // ends with the body, which the engine ends after this exchange
+			if _, err := io.Copy(io.Discard, v.body); err != nil {
+				cancel()
+			}
+		}()
+	}
+	err := v.wait(ctx, time.Now().Add(until), &v.injected)
 	v.x.Outcome = fixtures.OutcomeFault
-	return v.w.Break(wire.Break{Kind: wire.Close})
+	if berr := v.w.Break(wire.Break{Kind: wire.Close}); err == nil {
+		err = berr
+	}
+	return err
 }
 
 // breakFor says how a fault ends an exchange.
@@ -58,34 +88,30 @@ func breakFor(f *fixtures.Fault) wire.Break {
 		return wire.Break{Kind: wire.Reset, Code: f.Code}
 	case fixtures.FaultGoAway:
 		return wire.Break{Kind: wire.GoAway, Code: f.Code}
+	case fixtures.FaultTruncate:
+		return wire.Break{Kind: wire.Abort} // h2: the stream alone
 	}
 	return wire.Break{Kind: wire.Close}
 }
 
-// malform breaks the syntax of the answer's head, or of its chunks. It reports
-// whether the exchange has ended with it.
-func (v *visit) malform(a *answer, b *bend) (bool, error) {
-	f := v.x.Plan.Fault
-	if f == nil || f.Kind != fixtures.FaultMalformed {
-		return false, nil
+// salvageTime bounds how long the rest of a broken answer is read for the record.
+const salvageTime = 5 * time.Second
+
+// salvage reads what is left of an answer that the rules broke, so that it is
+// recorded as the upstream gave it. The client has been served by then.
+func (v *visit) salvage(a *answer) {
+	if v.tape == nil || !a.live || a.switched != nil {
+		return
 	}
-	v.x.Outcome = fixtures.OutcomeFault
-	if v.r.Proto == "HTTP/2.0" {
-		// A HEADERS frame on stream 0 is a connection error (RFC 9113, 6.2).
-		return true, v.w.Break(wire.Break{Kind: wire.Raw, Bytes: []byte{0, 0, 1, 1, 4, 0, 0, 0, 0, 0x88}})
+	v.served = time.Now()
+	upstream := v.upstream
+	a.detach()
+	timer := time.AfterFunc(salvageTime, a.abandon)
+	defer timer.Stop()
+	for {
+		if _, _, err := a.next(); err != nil {
+			break
+		}
 	}
-	reason := a.head.Reason
-	if reason == "" {
-		reason = http.StatusText(a.head.Status)
-	}
-	var raw string
-	switch f.Where {
-	case fixtures.WhereHeader:
-		raw = fmt.Sprintf("HTTP/1.1 %d %s\r\nthis line has no colon\r\n : and this one no name\r\n\r\n", a.head.Status, reason)
-	case fixtures.WhereChunk:
-		raw = fmt.Sprintf("HTTP/1.1 %d %s\r\nTransfer-Encoding: chunked\r\n\r\nnot-a-size\r\n", a.head.Status, reason)
-	default:
-		raw = fmt.Sprintf("HTTP/one.one %s\r\n\r\n", reason)
-	}
-	return true, v.w.Break(wire.Break{Kind: wire.Raw, Bytes: []byte(raw)})
+	v.upstream = upstream
 }

@@ -6,29 +6,85 @@ import (
 	"io"
 	"net"
 	"time"
+
+	"go.uber.org/zap"
 )
+
+// pass carries a connection's bytes to addr unread. p is what they are, as far
+// as it is known.
+func (s *session) pass(ctx context.Context, nc net.Conn, addr string, p protocol) {
+	up, err := s.dial(ctx, addr)
+	if err != nil {
+		s.undialled(addr, p, err)
+		reset(nc)
+		return
+	}
+	s.carry(ctx, nc, up, addr, p)
+}
+
+func (s *session) dial(ctx context.Context, addr string) (net.Conn, error) {
+	dial := s.Dial
+	if dial == nil {
+		dial = (&net.Dialer{Timeout: 10 * time.Second}).DialContext
+	}
+	return dial(ctx, "tcp", addr)
+}
+
+func (s *session) undialled(addr string, p protocol, err error) {
+	s.end = ConnEnd{Fate: ConnDropped, Host: addr, Protocol: string(p), Reason: err.Error()}
+	s.log.Warn("upstream", zap.String("door", s.name), zap.Error(err))
+}
+
+// carry passes bytes both ways until both sides have ended.
+func (s *session) carry(ctx context.Context, nc, up net.Conn, addr string, p protocol) {
+	if p == protoNothing {
+		p = protoRaw
+		nc = &firstConn{Conn: nc, first: func(b []byte) {
+			if b[0] == 0x16 { // TLS handshake record (RFC 8446, 5.1)
+				p = protoTLS
+			}
+		}}
+	}
+	in, out, err := tunnel(ctx, nc, up)
+	s.end = ConnEnd{Fate: ConnPassed, Host: addr, Protocol: string(p), BytesIn: in, BytesOut: out}
+	if err != nil && !isDisconnect(err) && ctx.Err() == nil {
+		s.end.Reason = err.Error()
+	}
+}
+
+// firstConn shows the first bytes that are read from a connection.
+type firstConn struct {
+	net.Conn
+	first func(b []byte)
+}
 
 // tunnel carries bytes both ways until both sides have ended, passing
 // half-close on, and closes both. It returns the bytes from a, the bytes from
 // b, and the first error that was no ordinary end. When ctx ends it breaks off.
 func tunnel(ctx context.Context, a, b net.Conn) (fromA, fromB int64, err error) {
-	stop := context.AfterFunc(ctx, func() {
-		_ = a.SetDeadline(time.Unix(1, 0))
-		_ = b.SetDeadline(time.Unix(1, 0))
-	})
-	defer stop()
-	back := make(chan error, 1)
-	go func() { // ends with its copy, which the deferred closes or ctx end
-		var err error
-		fromB, err = pass(a, b)
-		back <- err
-	}()
-	fromA, err = pass(b, a)
-	if err != nil { // the other way cannot succeed any more
+	breakOff := func() {
 		_ = a.SetDeadline(time.Unix(1, 0))
 		_ = b.SetDeadline(time.Unix(1, 0))
 	}
-	err = errors.Join(err, <-back)
+	stop := context.AfterFunc(ctx, breakOff)
+	defer stop()
+	ends := make(chan error, 2) // the first failure is the cause
+	way := func(n *int64, dst, src net.Conn) {
+		var err error
+		if *n, err = pass(dst, src); err != nil { // the other way cannot succeed any more
+			ends <- err
+			breakOff()
+			return
+		}
+		ends <- nil
+	}
+	go way(&fromB, a, b) // ends with its copy, which the other way's failure or ctx ends
+	way(&fromA, b, a)
+	if err = <-ends; err == nil {
+		err = <-ends
+	} else {
+		<-ends
+	}
 	_ = a.Close()
 	_ = b.Close()
 	if ctx.Err() != nil {
@@ -39,24 +95,33 @@ func tunnel(ctx context.Context, a, b net.Conn) (fromA, fromB int64, err error) 
 
 // pass copies src to dst to its end and half-closes dst. Where both are TCP
 // the kernel splices, and the bytes never come up here.
-func pass(dst, src net.Conn) (int64, error) {
-	var n int64
-	if p, ok := src.(*peekConn); ok {
-		ahead := p.ahead
-		p.ahead = nil
-		k, err := dst.Write(ahead)
-		n = int64(k)
-		if err != nil {
-			return n, err
-		}
-		src = p.Conn
+func pass(dst, src net.Conn) (n int64, err error) {
+	if c, ok := dst.(*firstConn); ok {
+		dst = c.Conn
 	}
-	if p, ok := dst.(*peekConn); ok {
-		dst = p.Conn
+	if c, ok := dst.(*peekConn); ok {
+		dst = c.Conn
+	}
+	if c, ok := src.(*firstConn); ok {
+		p := &peekConn{Conn: c.Conn}
+		if err := p.more(); err == nil {
+			c.first(p.ahead)
+		} else if !errors.Is(err, io.EOF) {
+			return 0, err
+		}
+		src = p
+	}
+	if c, ok := src.(*peekConn); ok {
+		k, err := dst.Write(c.ahead)
+		c.ahead = nil
+		if err != nil {
+			return int64(k), err
+		}
+		n, src = int64(k), c.Conn
 	}
 	k, err := io.Copy(dst, src)
 	n += k
-	if cerr := closeWrite(dst); err == nil && cerr != nil && !errors.Is(cerr, net.ErrClosed) && !isDisconnect(cerr) {
+	if cerr := closeWrite(dst); err == nil && cerr != nil && !isDisconnect(cerr) {
 		err = cerr
 	}
 	return n, err

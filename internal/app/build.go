@@ -292,7 +292,7 @@ func (p *parts) makePipeline() error {
 	p.server = &proxy.Server{
 		Pipeline: p.pipeline, Planner: o.Planner, Observer: p.books, Log: p.log,
 		Pass: func(host string) bool { return !p.c.Intercept.Inspect(host) },
-		Dial: p.dialOut,
+		Dial: p.dialOut, HeadBytes: int(p.c.Limits.HeadBytes),
 	}
 	if p.authority != nil {
 		p.server.TLS = func(host string) *tls.Config { return p.authority.TLSConfig(host) }

@@ -19,6 +19,7 @@ type response struct {
 	headDone  bool
 	continued bool // 100 was sent, or needs no sending any more
 	ended     bool // Finish, Break or Hijack was called
+	finished  bool // it was Finish, and all was well
 	closing   bool // the connection ends with this exchange
 	f         answerFraming
 	left      int64 // bytes that a sized body still lacks
@@ -159,14 +160,19 @@ func (w *response) Finish(trailer fixtures.Header) error {
 			return err
 		}
 	}
-	w.ended = true
+	w.ended, w.finished = true, true
 	return w.note(w.c.out.flush())
 }
 
 func (w *response) Break(b wire.Break) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.ended {
+	switch {
+	case w.finished && b.Kind == wire.Reset:
+		w.closing = true
+		w.c.reset()
+		return nil
+	case w.ended:
 		return errEnded
 	}
 	return w.breakOff(b)

@@ -263,6 +263,13 @@ func (b *responseBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// Arrived reports whether some of the body, or its end, is there already.
+func (b *responseBody) Arrived() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.closed || b.br.err != nil || b.br.src.buffered() > 0
+}
+
 // Close ends the response. What is left of it is skipped where it has arrived
 // already; otherwise the connection is closed. It may be called while another
 // goroutine reads.

@@ -162,6 +162,13 @@ func (c *conn) onData(f *xhttp2.DataFrame, at time.Time) error {
 		c.giveBack(size)
 		return &ProtocolError{Stream: f.StreamID, Code: uint32(xhttp2.ErrCodeProtocol), Reason: "DATA does not agree with content-length"}
 	}
+	if st.localDone { // answered: nobody reads what still comes
+		c.giveBack(size)
+		if f.StreamEnded() {
+			c.remoteEnd(st)
+		}
+		return nil
+	}
 	if pad := size - int64(len(data)); pad > 0 {
 		c.giveBack(pad)
 		st.giveBack(pad)

@@ -37,7 +37,13 @@ type stream struct {
 	headSent bool
 	body     chunks
 	trailer  fixtures.Header
+	stopping *time.Timer // runs where we have ended and the client has not
 }
+
+// patience is how long a client may go on sending after its answer has ended.
+// Told at once to stop, clients whose last frames are under way take it for a
+// failure and lose the answer (curl 7.88), though RFC 9113, 8.1 forbids that.
+const patience = 250 * time.Millisecond
 
 // leave tells the handler that nobody is there any more. mu is held.
 func (st *stream) leave(err error) {
@@ -59,6 +65,9 @@ func (c *conn) closeStream(st *stream, err error) {
 	}
 	st.closed = true
 	delete(c.streams, st.id)
+	if st.stopping != nil {
+		st.stopping.Stop()
+	}
 	if err != nil {
 		st.leave(err)
 		c.giveBack(st.body.drop())
@@ -79,16 +88,27 @@ func (c *conn) remoteEnd(st *stream) {
 	}
 }
 
-// localEnd notes that we have sent all. A client still sending is told to stop
-// (RFC 9113, 8.1). mu is held.
+// localEnd notes that we have sent all. A client still sending may end within
+// patience and its window, unread; then it is told to stop. mu is held.
 func (c *conn) localEnd(st *stream) {
 	st.localDone = true
-	if !st.remoteDone {
+	if st.remoteDone {
+		c.closeStream(st, nil)
+		return
+	}
+	c.giveBack(st.body.drop())
+	st.wake.Broadcast()
+	st.stopping = time.AfterFunc(patience, func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if st.closed || c.err != nil {
+			return
+		}
 		c.out = appendReset(c.out, st.id, xhttp2.ErrCodeNo)
 		c.buried.add(st.id)
-		c.giveBack(st.body.drop())
-	}
-	c.closeStream(st, nil)
+		c.closeStream(st, nil)
+		c.flushSoon()
+	})
 }
 
 // reset breaks the stream off. mu is held.
@@ -160,7 +180,7 @@ func (b *bodyReader) Read(p []byte) (int, error) {
 			return n, nil
 		case st.remoteDone:
 			return 0, io.EOF
-		case st.closed:
+		case st.closed, st.localDone:
 			return 0, errEnded
 		}
 		st.wake.Wait()

@@ -16,7 +16,7 @@ import (
 type host struct {
 	key
 	t    *Transport
-	name string // without port
+	name string // TLS's server name
 	tls  [2]*tls.Config
 
 	mu     sync.Mutex
@@ -37,7 +37,10 @@ type dialing struct {
 }
 
 func newHost(t *Transport, k key) *host {
-	name, _, _ := net.SplitHostPort(k.addr)
+	name := k.sni
+	if name == "" {
+		name, _, _ = net.SplitHostPort(k.addr)
+	}
 	return &host{key: k, t: t, name: name, tls: newTLSConfigs(t, name), lines: map[*line]struct{}{}}
 }
 

@@ -70,16 +70,23 @@ var _ wire.RoundTripper = (*Transport)(nil)
 var ErrClosed = errors.New("the transport is closed")
 
 // errNoHead is the cause where ResponseHeaderTimeout struck.
-var errNoHead = errors.New("no response head in time")
+var errNoHead error = noHeadError{}
+
+type noHeadError struct{}
+
+func (noHeadError) Error() string { return "no response head in time" }
+func (noHeadError) Timeout() bool { return true }
 
 // key names a pool.
 type key struct {
 	secure bool
 	addr   string // host:port in lower case
+	sni    string // TLS's server name where it is not addr's; "" otherwise
 }
 
 // RoundTrip sends r to its host and returns the head of the response. It
-// connects to r.Host; the Host field, where there is one, is sent as it is.
+// connects to r.Host, or to r.Addr where that is set; the Host field, where
+// there is one, is sent as it is.
 //
 // A request that meets a pooled connection which the server has just closed is
 // sent once more on a new one, if nothing of a response came, nothing of its
@@ -123,6 +130,10 @@ func keyOf(r *wire.Request) (key, error) {
 		return k, errors.New("want scheme http or https, got " + quoted(r.Scheme))
 	}
 	name := strings.ToLower(r.Host)
+	if r.Addr != "" {
+		name = strings.ToLower(r.Addr)
+	}
+	k.sni = strings.ToLower(r.ServerName)
 	if h, p, err := net.SplitHostPort(name); err == nil {
 		name = h
 		if p != "" {

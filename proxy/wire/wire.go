@@ -61,6 +61,11 @@ type Request struct {
 
 	At time.Time // monotonic: when the request's first byte was read
 
+	// Addr is where to connect, host:port, and ServerName whom to ask for and to
+	// verify in TLS, where these are not Host's: in a tunnel whose requests name
+	// another host than the tunnel. "" otherwise. Set on requests sent upstream.
+	Addr, ServerName string
+
 	// Inform, where set on a request sent upstream, is called for each interim
 	// response except 100 and 101, in order, from the goroutine of RoundTrip.
 	Inform func(status int, h fixtures.Header)
@@ -122,11 +127,13 @@ type ResponseWriter interface {
 	// connection and return an error.
 	Finish(trailer fixtures.Header) error
 	// Break ends the exchange by force; see Break. What is buffered is flushed
-	// first, except for Reset on HTTP/1.
+	// first, except for Reset on HTTP/1. There, Reset is allowed after Finish, too.
 	Break(b Break) error
 	// Gone returns a channel that is closed when the client has left. The first
 	// call starts the watch, cheaply: an engine may look only after some
-	// milliseconds. Must not be called while the request's body is being read.
+	// milliseconds. Must not be called while the request's body is being read;
+	// reading it ends the watch, which a further call starts again. It may be called
+	// from any goroutine.
 	Gone() <-chan struct{}
 	// Hijack hands over the connection for good, with what was read of it
 	// beyond this request coming first from its Read: after it, only the
@@ -154,12 +161,15 @@ type Break struct {
 
 // Response is a final response from an upstream.
 type Response struct {
-	Proto   string
-	Status  int
-	Reason  string // as sent; "" for none
-	Header  fixtures.Header
-	Body    io.ReadCloser // never nil. Read returns what has arrived; Close gives the connection back or ends it
-	Length  int64         // 0 for none, -1 where it is unknown
+	Proto  string
+	Status int
+	Reason string // as sent; "" for none
+	Header fixtures.Header
+	// Body is never nil. Read returns what has arrived; Close gives the connection
+	// back or ends it. It may have a method Arrived() bool, which reports whether
+	// some of it can be read without waiting.
+	Body    io.ReadCloser
+	Length  int64 // 0 for none, -1 where it is unknown
 	Chunked bool
 	Trailer func() fixtures.Header // nil where there can be none; meaningful after Body gave io.EOF
 

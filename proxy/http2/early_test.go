@@ -1,0 +1,46 @@
+package http2
+
+import (
+	"testing"
+
+	xhttp2 "golang.org/x/net/http2"
+)
+
+// An answer may come before the request's body has. Clients that are told at once to stop
+// sending lose it (curl 7.88 with exit 92): what is under way must have the time to come.
+func TestEarlyAnswerLetsTheRequestEnd(t *testing.T) {
+	r := dialRaw(t, listen(t, &Server{Handler: scenario(t)}, false))
+	r.req(1, false, "/204")
+	if got := r.outcome(1); got != "204" {
+		t.Fatalf("early answer = %s, want 204", got)
+	}
+	r.ok(r.fr.WriteData(1, false, []byte("late")))
+	r.ok(r.fr.WriteData(1, true, []byte("and the end")))
+	r.req(3, true, "/204")
+	for {
+		f, err := r.next()
+		if err != nil {
+			t.Fatalf("after the early answer: %v", err)
+		}
+		if h, ok := f.(*xhttp2.MetaHeadersFrame); ok && h.StreamID == 3 {
+			return
+		}
+		t.Fatalf("after the early answer came %v, want nothing but stream 3's", f)
+	}
+}
+
+// One that does not end is told to.
+func TestEarlyAnswerStopsAnEndlessRequest(t *testing.T) {
+	r := dialRaw(t, listen(t, &Server{Handler: scenario(t)}, false))
+	r.req(1, false, "/204")
+	if got := r.outcome(1); got != "204" {
+		t.Fatalf("early answer = %s, want 204", got)
+	}
+	if got := r.outcome(1); got != "RST NO_ERROR" {
+		t.Errorf("then = %s, want RST NO_ERROR", got)
+	}
+	r.req(3, true, "/204")
+	if got := r.outcome(3); got != "204" {
+		t.Errorf("next request = %s, want 204", got)
+	}
+}

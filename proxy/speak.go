@@ -1,0 +1,151 @@
+package proxy
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"net"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/understudy-proxy/understudy/fixtures"
+	"github.com/understudy-proxy/understudy/proxy/http1"
+	"github.com/understudy-proxy/understudy/proxy/http2"
+)
+
+// handshakeTime bounds a client's TLS handshake.
+const handshakeTime = 10 * time.Second
+
+// speak recognises what the client speaks and serves it. patience is how long
+// it may be silent before it is taken for one that waits for the server; 0 for ever.
+func (s *session) speak(ctx context.Context, nc net.Conn, patience time.Duration) {
+	c, p, err := sniff(ctx, nc, patience)
+	switch {
+	case err != nil:
+		if len(c.ahead) > 0 || !isDisconnect(err) && ctx.Err() == nil {
+			s.drop(err.Error())
+		}
+		_ = c.Close()
+	case p == protoTLS:
+		s.intercept(ctx, c)
+	case p == protoRaw && s.conn.Host != "":
+		s.pass(ctx, c, s.conn.Host, protoRaw)
+	case p == protoRaw: // only HTTP can be served here: the engine says what is wrong with it
+		first := quoted(c.ahead)
+		s.http(ctx, c, protoHTTP1)
+		s.drop("neither HTTP nor TLS: first bytes " + first)
+		s.end.Protocol = string(protoRaw)
+	default:
+		s.http(ctx, c, p)
+	}
+}
+
+// intercept answers a TLS client with a certificate of our own, or passes it on.
+func (s *session) intercept(ctx context.Context, c *peekConn) {
+	name, err := clientHello(ctx, c, handshakeTime)
+	if err != nil {
+		s.drop("no TLS ClientHello: " + err.Error())
+		_ = c.Close()
+		return
+	}
+	// Whom the connection is for, and whom the client takes us for.
+	host, known := name, name
+	if host == "" {
+		host = hostname(s.conn.Host)
+		known = host
+	}
+	if s.to != nil {
+		host = s.to.Host
+	}
+	if known == "" {
+		known = hostOf(s.conn.Local)
+	}
+	switch s.refuses(host) {
+	case fixtures.RefuseConnection:
+		s.refused(host, protoTLS)
+		reset(c)
+		return
+	case fixtures.RefuseTLS:
+		s.refused(host, protoTLS)
+		_, _ = c.Write([]byte{21, 3, 3, 0, 2, 2, 40}) // alert: fatal, handshake_failure (RFC 8446, 6)
+		_ = closeWrite(c)
+		drain(c)
+		_ = c.Close()
+		return
+	}
+	if s.conn.Host != "" && (s.TLS == nil || s.Pass != nil && s.Pass(host)) {
+		s.pass(ctx, c, s.conn.Host, protoTLS)
+		return
+	}
+	if s.TLS == nil {
+		s.drop("TLS, and no CA to answer with")
+		s.end.Protocol = string(protoTLS)
+		_ = c.Close()
+		return
+	}
+	tc := tls.Server(c, s.TLS(known))
+	hctx, cancel := context.WithTimeout(ctx, handshakeTime)
+	defer cancel()
+	if err := tc.HandshakeContext(hctx); err != nil {
+		s.end = ConnEnd{Fate: ConnDropped, Host: host, Protocol: string(protoTLS), Reason: distrust(err)}
+		s.log.Warn("TLS client left", zap.String("host", host), zap.Error(err),
+			zap.String("hint", "the client may not trust understudy's CA: `understudy ca path` names its file, and docs/tls.md each runtime's variable"))
+		_ = c.Close()
+		return
+	}
+	state := tc.ConnectionState()
+	s.conn.TLS = &state
+	if s.conn.Host == "" && s.forward != nil && name != "" {
+		s.conn.Host = authority("https", name)
+	}
+	p := protoHTTP1
+	if state.NegotiatedProtocol == "h2" {
+		p = protoHTTP2
+	}
+	s.http(ctx, tc, p)
+}
+
+// distrust explains a handshake that a client broke off.
+func distrust(err error) string {
+	text := err.Error()
+	for _, sign := range []string{"unknown certificate", "bad certificate", "unknown certificate authority"} {
+		if isDisconnect(err) || strings.Contains(text, sign) {
+			return "TLS client left before the handshake ended: does it trust understudy's CA? (" + text + ")"
+		}
+	}
+	return "TLS handshake: " + text
+}
+
+// http serves HTTP on a connection, cleartext or decrypted.
+func (s *session) http(ctx context.Context, nc net.Conn, p protocol) {
+	s.end = ConnEnd{Fate: ConnCaptured, Protocol: string(p), Host: s.conn.Host}
+	if s.to != nil {
+		s.end.Host = s.to.Host
+	}
+	var err error
+	if p == protoHTTP2 {
+		err = (&http2.Server{Handler: s, MaxHeaderListSize: uint32(s.HeadBytes)}).ServeConn(ctx, nc, &s.conn)
+	} else {
+		err = (&http1.Server{Handler: s, MaxHeadBytes: s.HeadBytes}).ServeConn(ctx, nc, &s.conn)
+	}
+	if host := s.first.Load(); host != nil && s.end.Fate == ConnCaptured {
+		s.end.Host = *host
+	}
+	if errors.Is(err, http1.ErrHijacked) {
+		return // whoever took it over has accounted for it
+	}
+	if err != nil && s.end.Reason == "" && !isDisconnect(err) && ctx.Err() == nil {
+		s.end.Reason = err.Error()
+	}
+	switch {
+	case s.loop && s.used.Load():
+		s.dropLoop()
+	case s.end.Fate == ConnCaptured && !s.used.Load():
+		s.end.Fate = ConnDropped
+		if s.end.Reason == "" {
+			s.end.Reason = "closed before a request"
+		}
+	}
+}

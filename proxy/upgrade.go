@@ -1,0 +1,31 @@
+package proxy
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/understudy-proxy/understudy/fixtures"
+	"github.com/understudy-proxy/understudy/proxy/wire"
+)
+
+// switchProtocols passes a 101 on and then carries bytes both ways.
+func (v *visit) switchProtocols(ctx context.Context, a *answer) error {
+	if err := v.w.WriteHead(&a.head); err != nil {
+		return v.cannotWrite(a, err)
+	}
+	client, err := v.w.Hijack()
+	if err != nil {
+		v.x.Outcome = fixtures.OutcomeUpstream
+		_ = v.w.Break(wire.Break{Kind: wire.Abort}) // the error that counts is at hand
+		return fmt.Errorf("switch protocols: %w", err)
+	}
+	before := time.Now()
+	_, _, err = tunnel(ctx, client, a.switched)
+	v.upstream += time.Since(before)
+	v.x.Times.End = time.Since(v.start)
+	if err != nil && isDisconnect(err) {
+		return nil // either side may end it as it likes
+	}
+	return err
+}

@@ -1,0 +1,84 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/understudy-proxy/understudy/fixtures"
+	"github.com/understudy-proxy/understudy/internal/timing"
+)
+
+var errLeft = errors.New("the client left while its answer was held")
+
+// wait sleeps until at and books the time to whom it belongs. It returns an
+// error when the client leaves or ctx ends.
+func (v *visit) wait(ctx context.Context, at time.Time, book *time.Duration) error {
+	now := time.Now()
+	if !at.After(now) {
+		return nil
+	}
+	v.watch()
+	err := timing.SleepUntil(ctx, nil, at)
+	*book += time.Since(now)
+	if err != nil {
+		v.x.Outcome = fixtures.OutcomeClient
+		return errLeft
+	}
+	return nil
+}
+
+// pause is wait within an answer: what was written goes out first.
+func (v *visit) pause(ctx context.Context, at time.Time, book *time.Duration) error {
+	if !at.After(time.Now()) {
+		return nil
+	}
+	if err := v.flush(); err != nil {
+		return err
+	}
+	return v.wait(ctx, at, book)
+}
+
+// watch has the engine look out for the client's leaving, which ends the
+// request's context. While the body is being read its reader notices instead.
+func (v *visit) watch() {
+	if v.sends {
+		if _, ended := v.body.ended(); !ended {
+			return
+		}
+	}
+	v.w.Gone()
+}
+
+// slowWrite is from where a write counts as the client's time: one that the
+// kernel takes at once is a matter of microseconds, one that takes longer
+// was waiting for the client to read.
+const slowWrite = time.Millisecond
+
+func (v *visit) wrote(begin time.Time) {
+	if d := time.Since(begin); d >= slowWrite {
+		v.client += d
+	}
+}
+
+// write, flush and end are the response writer's, with their time booked.
+func (v *visit) write(p []byte) error {
+	begin := time.Now()
+	_, err := v.w.Write(p)
+	v.wrote(begin)
+	return err
+}
+
+func (v *visit) flush() error {
+	begin := time.Now()
+	err := v.w.Flush()
+	v.wrote(begin)
+	return err
+}
+
+func (v *visit) end(trailer fixtures.Header) error {
+	begin := time.Now()
+	err := v.w.Finish(trailer)
+	v.wrote(begin)
+	return err
+}
