@@ -14,23 +14,25 @@ import (
 // allocates nothing for an exchange. It reads what a sane proxy sends: a length or
 // chunks; it keeps no header and no body.
 type client struct {
-	conn net.Conn
-	buf  []byte
-	r, w int // what is read but not used: buf[r:w]
+	conn     net.Conn
+	requests [][]byte
+	buf      []byte
+	r, w     int // what is read but not used: buf[r:w]
 }
 
 // giveUp is how long an answer may take.
 const giveUp = 10 * time.Second
 
-func newClient(conn net.Conn) *client { return &client{conn: conn, buf: make([]byte, 64<<10)} }
+func newClient(conn net.Conn, requests ...[]byte) *client {
+	return &client{conn: conn, requests: requests, buf: make([]byte, 64<<10)}
+}
 
-// exchange sends request and reads the answer to its end. keep is false where
-// the connection cannot be used again. An answer other than 2xx is an error.
-func (c *client) exchange(request []byte) (keep bool, err error) {
+// exchange sends one of the requests, as talker says.
+func (c *client) exchange(number int) (keep bool, err error) {
 	if err := c.conn.SetDeadline(time.Now().Add(giveUp)); err != nil {
 		return false, err
 	}
-	if _, err := c.conn.Write(request); err != nil {
+	if _, err := c.conn.Write(c.requests[number%len(c.requests)]); err != nil {
 		return false, err
 	}
 	h, err := c.head()

@@ -7,44 +7,51 @@ import (
 	"os"
 	"strconv"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
-// tick is the unit of times in /proc/PID/stat: Linux shows user space 100 Hz on
-// every architecture that Go runs on. Source: proc_pid_stat(5), USER_HZ.
-const tick = 10 * time.Millisecond
+// largestPID is the kernel's PID_MAX_LIMIT; a larger number would name another clock.
+const largestPID = 1 << 22
 
-// cpuTime is the user and system time that the process pid has used so far, in
-// steps of a tick.
+// cpuTime is the user and system time that all threads of the process pid have
+// used so far, those that have ended included, in nanoseconds.
 func cpuTime(pid int) (time.Duration, error) {
-	if pid == 0 {
+	if pid <= 0 || pid > largestPID {
 		return 0, errors.New("the proxy's process is unknown")
 	}
-	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return 0, fmt.Errorf("read the proxy's CPU time: %w", err)
+	// The clock of another process: the complement of its id above the bits that
+	// say "scheduler's time, of a process". Source: clock_getcpuclockid(3) and
+	// MAKE_PROCESS_CPUCLOCK in the kernel's posix-timers.h.
+	const schedulers = 2
+	var ts unix.Timespec
+	if err := unix.ClockGettime(int32(^pid<<3|schedulers), &ts); err != nil {
+		return 0, fmt.Errorf("read the CPU time of process %d: %w", pid, err)
 	}
-	return parseStat(data)
+	return time.Duration(ts.Nano()), nil
 }
 
-func parseStat(data []byte) (time.Duration, error) {
-	// The command's name, in parentheses, may hold anything, ") " included:
-	// fields are counted from the last one.
-	end := bytes.LastIndexByte(data, ')')
-	if end < 0 {
-		return 0, errors.New("read the proxy's CPU time: no command name in stat")
+// residentSize is the memory of the process pid that is in RAM, in bytes.
+func residentSize(pid int) (int64, error) {
+	if pid <= 0 {
+		return 0, errors.New("the proxy's process is unknown")
 	}
-	fields := bytes.Fields(data[end+1:])
-	const utime, stime = 14 - 3, 15 - 3 // the state, field 3, is the first one here
-	if len(fields) <= stime {
-		return 0, errors.New("read the proxy's CPU time: stat is too short")
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
+	if err != nil {
+		return 0, fmt.Errorf("read the memory of process %d: %w", pid, err)
 	}
-	var ticks uint64
-	for _, f := range [][]byte{fields[utime], fields[stime]} {
-		n, err := strconv.ParseUint(string(f), 10, 48)
-		if err != nil {
-			return 0, fmt.Errorf("read the proxy's CPU time: %w", err)
-		}
-		ticks += n
+	return parseStatm(data)
+}
+
+// parseStatm reads the second field, in pages. Source: proc_pid_statm(5).
+func parseStatm(data []byte) (int64, error) {
+	fields := bytes.Fields(data)
+	if len(fields) < 2 {
+		return 0, errors.New("read memory: statm is too short")
 	}
-	return time.Duration(ticks) * tick, nil
+	pages, err := strconv.ParseUint(string(fields[1]), 10, 40)
+	if err != nil {
+		return 0, fmt.Errorf("read memory: %w", err)
+	}
+	return int64(pages) * int64(os.Getpagesize()), nil
 }

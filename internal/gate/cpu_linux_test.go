@@ -6,21 +6,40 @@ import (
 	"time"
 )
 
-func TestParseStat(t *testing.T) {
-	// A name with a space and a parenthesis must not shift the fields.
-	line := "42 (a) b (c) S 1 42 42 0 -1 4194560 100 0 0 0 250 30 7 7 20 0 1 0 100 1000 10"
-	if got, err := parseStat([]byte(line)); err != nil || got != 2800*time.Millisecond {
-		t.Errorf("parseStat = %v, %v, want 2.8s", got, err)
+func TestCPUTimeIsFine(t *testing.T) {
+	before, err := cpuTime(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
 	}
-	for _, bad := range []string{"", "42", "42 (a) S 1", "42 (a) S 1 42 42 0 -1 4194560 100 0 0 0 x 30 7"} {
-		if _, err := parseStat([]byte(bad)); err == nil {
-			t.Errorf("parseStat(%q): no error", bad)
+	for after := before; after-before < 100*time.Microsecond; {
+		if after, err = cpuTime(os.Getpid()); err != nil || after < before {
+			t.Fatalf("cpuTime = %v, %v after %v", after, err, before)
 		}
 	}
-	if _, err := cpuTime(os.Getpid()); err != nil {
-		t.Error(err)
+	// Steps of a tick would be multiples of 10 ms.
+	if d, _ := cpuTime(os.Getpid()); d%(10*time.Millisecond) == 0 {
+		t.Errorf("cpuTime = %v, want nanoseconds", d)
 	}
-	if _, err := cpuTime(0); err == nil {
-		t.Error("cpuTime(0): no error")
+	for _, bad := range []int{0, -1, 1 << 30} {
+		if _, err := cpuTime(bad); err == nil {
+			t.Errorf("cpuTime(%d): no error", bad)
+		}
+		if _, err := residentSize(bad); err == nil {
+			t.Errorf("residentSize(%d): no error", bad)
+		}
+	}
+}
+
+func TestResidentSize(t *testing.T) {
+	if got, err := residentSize(os.Getpid()); err != nil || got < 1<<20 {
+		t.Errorf("residentSize = %d, %v, want a MiB or more", got, err)
+	}
+	if got, err := parseStatm([]byte("1000 25 3 1 0 5 0")); err != nil || got != 25*int64(os.Getpagesize()) {
+		t.Errorf("parseStatm = %d, %v, want 25 pages", got, err)
+	}
+	for _, bad := range []string{"", "7", "7 x", "7 -1"} {
+		if _, err := parseStatm([]byte(bad)); err == nil {
+			t.Errorf("parseStatm(%q): no error", bad)
+		}
 	}
 }

@@ -11,3 +11,8 @@ import (
 func cpuTime(int) (time.Duration, error) {
 	return 0, errors.New("CPU time of another process is read on Linux only")
 }
+
+// residentSize has none either.
+func residentSize(int) (int64, error) {
+	return 0, errors.New("memory of another process is read on Linux only")
+}

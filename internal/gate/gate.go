@@ -5,37 +5,67 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"time"
 )
 
-// Endpoint is a proxy that is ready to be measured.
+// Endpoint is a way that is ready to be measured.
 type Endpoint struct {
-	// URL is what to request: the proxy's own for a reverse proxy, the
-	// upstream's where ProxyURL is set.
+	// URL is what to GET: the proxy's own for a reverse proxy, the upstream's
+	// where ProxyURL is set.
 	URL string
+	// Spread, where above 1, makes the load go round that many URLs: URL with
+	// 0, 1, … appended.
+	Spread int
 	// ProxyURL is a forward proxy to go through, "" for none.
 	ProxyURL string
-	// PID is the proxy's process, whose CPU time is read; 0 for unknown.
+	// HTTP2 speaks HTTP/2: after ALPN on https, at once on http.
+	HTTP2 bool
+	// Header are further request fields, "Name: value".
+	Header []string
+	// PID is the process whose CPU time and memory are read; 0 for unknown.
 	PID int
-	// CAFile holds the roots in PEM that an https URL is verified with; "" for
-	// the system's.
-	CAFile string
+	// Roots are the certificates in PEM that an https URL is verified with; ""
+	// for the system's.
+	Roots string
+	// Mallocs reads how many objects the process has allocated so far; nil where
+	// nobody can tell.
+	Mallocs func(ctx context.Context) (uint64, error)
+}
+
+// Start brings up a way to up's answers and returns once it serves. stop ends
+// it and returns when it has ended; it is called exactly once. counting asks for
+// an Endpoint with Mallocs, which is not used for anything that takes time.
+type Start func(ctx context.Context, up *Upstream, counting bool) (at Endpoint, stop func() error, err error)
+
+// Direct is the way without a proxy, to the upstream's plain URL.
+func Direct(_ context.Context, up *Upstream, _ bool) (Endpoint, func() error, error) {
+	return Endpoint{URL: up.URL}, func() error { return nil }, nil
 }
 
 // Scenario is one way to stand between client and upstream.
 type Scenario struct {
-	Name string // the key in the budget
-	// Start brings up a proxy in front of upstream ("http://127.0.0.1:1234",
-	// without a path) and returns once it serves. stop ends it and returns when
-	// it has ended; Run calls it exactly once.
-	Start func(ctx context.Context, upstream string) (at Endpoint, stop func() error, err error)
+	Name    string // the key in the budget
+	Start   Start  // what is measured
+	Against Start  // what it is compared with; nil for Direct
+	// Counts is set where Start can count allocations.
+	Counts bool
 }
+
+// Against says what a run compares with.
+type Against string
+
+const (
+	AgainstDirect   Against = "direct"   // doing without
+	AgainstBaseline Against = "baseline" // another build of the same
+)
 
 // Options say what to measure and how long. The zero value of a field means
 // its default.
 type Options struct {
 	Scenarios   []Scenario
-	Connections int           // kept open, each with one request at a time; default 16
+	Against     Against       // what the scenarios' Against is; default AgainstDirect
+	Connections []int         // numbers kept open, each with one request at a time; default 16
 	Block       time.Duration // of measuring one side once, half of it closed, half open loop; default 1 s
 	Pairs       int           // of blocks before the first verdict; default 8, at least 4, made even
 	MaxPairs    int           // cap on the doubling of Pairs; default 4 × Pairs
@@ -44,7 +74,9 @@ type Options struct {
 	Rate   float64
 	Level  float64 // of confidence in a verdict, over all looks at it; default 0.95
 	Seed   uint64  // of the bootstrap: equal measurements give equal intervals
-	Budget *Budget // nil judges nothing: the report has no limits and passes
+	Budget *Budget // nil judges nothing, and the report says so
+	// Known are names that the budget may have limits for besides those of Scenarios.
+	Known []string
 	// Load runs one block's load; default RunLoad, in this process.
 	Load Loader
 	// Upstream starts the upstream; default InProcessUpstream.
@@ -59,7 +91,12 @@ func (o Options) withDefaults() (Options, error) {
 			*v = d
 		}
 	}
-	def(&o.Connections, 16)
+	if len(o.Connections) == 0 {
+		o.Connections = []int{16}
+	}
+	if o.Against == "" {
+		o.Against = AgainstDirect
+	}
 	def(&o.Pairs, 8)
 	o.Pairs = max(o.Pairs, 4)
 	o.Pairs += o.Pairs % 2 // each AB has its BA
@@ -79,23 +116,30 @@ func (o Options) withDefaults() (Options, error) {
 	if o.Progress == nil {
 		o.Progress = func(string) {}
 	}
+	return o, o.check()
+}
+
+func (o Options) check() error {
 	switch {
 	case len(o.Scenarios) == 0:
-		return o, errors.New("measure overhead: no scenario")
-	case o.Connections < 0 || o.Block < 0 || o.Rate < 0:
-		return o, errors.New("measure overhead: connections, block and rate cannot be negative")
+		return errors.New("measure overhead: no scenario")
+	case slices.Min(o.Connections) < 1 || o.Block < 0 || o.Rate < 0:
+		return errors.New("measure overhead: want connections above 0, and no negative block or rate")
 	case !(o.Level > 0 && o.Level < 1):
-		return o, fmt.Errorf("measure overhead: want a level in (0, 1), got %v", o.Level)
+		return fmt.Errorf("measure overhead: want a level in (0, 1), got %v", o.Level)
 	}
 	seen := map[string]bool{}
-	names := make([]string, len(o.Scenarios))
-	for i, s := range o.Scenarios {
-		if names[i] = s.Name; seen[s.Name] || s.Name == "" || s.Start == nil {
-			return o, fmt.Errorf("measure overhead: scenario %q: want a name of its own and a Start", s.Name)
+	names := slices.Clone(o.Known)
+	for _, s := range o.Scenarios {
+		if seen[s.Name] || s.Name == "" || s.Start == nil {
+			return fmt.Errorf("measure overhead: scenario %q: want a name of its own and a Start", s.Name)
 		}
 		seen[s.Name] = true
+		if !slices.Contains(names, s.Name) {
+			names = append(names, s.Name)
+		}
 	}
-	return o, o.Budget.Check(names)
+	return o.Budget.Check(names)
 }
 
 // Run measures the scenarios one after the other and judges them. An error
@@ -113,40 +157,60 @@ func Run(ctx context.Context, o Options) (report *Report, err error) {
 	}
 	defer func() { err = errors.Join(err, upstream.Stop()) }()
 	report = &Report{
-		OS: runtime.GOOS, Arch: runtime.GOARCH, CPUs: runtime.NumCPU(),
-		Connections: o.Connections, Block: o.Block, Level: o.Level, Seed: o.Seed,
+		Against: o.Against, OS: runtime.GOOS, Arch: runtime.GOARCH, CPUs: runtime.NumCPU(),
+		Block: o.Block, Level: o.Level, Seed: o.Seed,
+	}
+	if o.Budget != nil {
+		report.Budget = o.Budget.Name
 	}
 	for _, s := range o.Scenarios {
-		sr, err := runScenario(ctx, s, upstream, o)
-		if err != nil {
-			return nil, fmt.Errorf("scenario %s: %w", s.Name, err)
+		for _, n := range o.Connections {
+			sr, err := runScenario(ctx, s, n, upstream, o)
+			if err != nil {
+				return nil, fmt.Errorf("scenario %s: %w", s.Name, err)
+			}
+			report.Scenarios = append(report.Scenarios, *sr)
 		}
-		report.Scenarios = append(report.Scenarios, *sr)
 	}
+	report.Unused = o.Budget.unused(report.Scenarios)
 	report.judge()
 	return report, nil
 }
 
-func runScenario(ctx context.Context, s Scenario, upstream *Upstream, o Options) (sr *ScenarioReport, err error) {
-	at, stop, err := s.Start(ctx, upstream.URL)
-	if err != nil {
-		return nil, fmt.Errorf("start proxy: %w", err)
+// runScenario measures s with n connections. Each number of them meets a process
+// that is new: its memory is not that of the number before.
+func runScenario(ctx context.Context, s Scenario, n int, up *Upstream, o Options) (sr *ScenarioReport, err error) {
+	against := s.Against
+	if against == nil {
+		against = Direct
+	}
+	p := &probe{
+		load: o.Load, base: LoadOptions{Connections: n}, names: [2]string{string(o.Against), "proxied"},
+		half: o.Block / 2, rate: o.Rate, starts: [2]Start{against, s.Start}, upstream: up,
 	}
 	defer func() {
-		if e := stop(); e != nil {
-			err = errors.Join(err, fmt.Errorf("stop proxy: %w", e))
+		if e := p.stop(); e != nil {
+			sr, err = nil, errors.Join(err, e)
 		}
 	}()
-	p := &probe{
-		load: o.Load,
-		base: LoadOptions{Connections: o.Connections},
-		ends: [2]Endpoint{direct: {URL: upstream.URL, CAFile: upstream.CAFile}, proxied: at},
-		half: o.Block / 2,
-		rate: o.Rate,
+	if err := p.start(ctx); err != nil {
+		return nil, err
 	}
-	o.Progress(s.Name + ": warming up")
+	name := fmt.Sprintf("%s, %s", s.Name, connections(n))
+	o.Progress(name + ": warming up")
 	if err := p.warmUp(ctx); err != nil {
 		return nil, err
 	}
-	return measure(ctx, s.Name, p, o)
+	counted, err := p.countBoth(ctx, s, against, up, o)
+	if err != nil {
+		return nil, err
+	}
+	return measure(ctx, subject{name: s.Name, title: name, connections: n, allocs: counted}, p, o)
+}
+
+func connections(n int) string {
+	if n == 1 {
+		return "1 connection"
+	}
+	return fmt.Sprintf("%d connections", n)
 }

@@ -13,7 +13,7 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
-	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -43,8 +43,8 @@ func role(name string) []string {
 
 // reverse is a scenario with net/http's reverse proxy in this process.
 func reverse(name string) Scenario {
-	return Scenario{Name: name, Start: func(_ context.Context, upstream string) (Endpoint, func() error, error) {
-		u, err := url.Parse(upstream)
+	return Scenario{Name: name, Start: func(_ context.Context, up *Upstream, _ bool) (Endpoint, func() error, error) {
+		u, err := url.Parse(up.URL)
 		if err != nil {
 			return Endpoint{}, nil, err
 		}
@@ -61,12 +61,11 @@ func reverse(name string) Scenario {
 }
 
 func TestRunEndToEnd(t *testing.T) {
-	generous := time.Hour
 	var said []string
 	r, err := Run(t.Context(), Options{
 		Scenarios:   []Scenario{reverse("reverse")},
-		Connections: 2, Block: 80 * time.Millisecond, Pairs: 4, MaxPairs: 8,
-		Budget:   &Budget{Scenarios: map[string]Limits{"reverse": {AddedP50: &generous, AddedP99: &generous}}},
+		Connections: []int{2}, Block: 80 * time.Millisecond, Pairs: 4, MaxPairs: 8,
+		Budget:   &Budget{Scenarios: map[string]ScenarioBudget{"reverse": {Limits: Limits{"added_p50": {Value: float64(time.Hour)}}}}},
 		Progress: func(line string) { said = append(said, line) },
 	})
 	if err != nil {
@@ -92,31 +91,37 @@ func TestProcessesOfTheirOwn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := CommandLoader(role("load")...)(t.Context(), LoadOptions{URL: u.URL, Connections: 2, Duration: 200 * time.Millisecond})
-	if err != nil || r.Requests == 0 || r.Errors != 0 || r.Latency.P50 <= 0 || r.Throughput() <= 0 {
-		t.Errorf("load = %+v, %v, want answers", r, err)
+	load, stop := CommandLoader(role("load")...)
+	for range 2 { // one process, several loads
+		r, err := load(t.Context(), LoadOptions{URL: u.URL, Connections: 2, Duration: 150 * time.Millisecond, PID: os.Getpid()})
+		if err != nil || r.Requests == 0 || r.Errors != 0 || r.Latency.P50 <= 0 || r.Throughput() <= 0 || len(r.Curve) != len(CurveAt) {
+			t.Errorf("load = %+v, %v, want answers", r, err)
+		}
+		if runtime.GOOS == "linux" && (r.NoCPU != "" || r.RSS == 0) {
+			t.Errorf("load: CPU %q, RSS %d of this process", r.NoCPU, r.RSS)
+		}
 	}
-	if err := u.Stop(); err != nil {
+	if _, err := load(t.Context(), LoadOptions{URL: "ftp://x"}); err == nil || !strings.Contains(err.Error(), "want an http or https URL") {
+		t.Errorf("load = %v, want the load's own words", err)
+	}
+	if err := errors.Join(stop(), u.Stop()); err != nil {
 		t.Error(err)
-	}
-	if _, err := CommandLoader(role("load")...)(t.Context(), LoadOptions{URL: "ftp://x"}); err == nil || !strings.Contains(err.Error(), "want an http or https URL") {
-		t.Errorf("CommandLoader = %v, want the load's own words", err)
 	}
 }
 
 func TestRunReportsWhatBroke(t *testing.T) {
 	boom := errors.New("boom")
 	o := func(s Scenario) Options {
-		return Options{Scenarios: []Scenario{s}, Connections: 2, Block: 20 * time.Millisecond, Pairs: 4, MaxPairs: 4}
+		return Options{Scenarios: []Scenario{s}, Connections: []int{2}, Block: 20 * time.Millisecond, Pairs: 4, MaxPairs: 4}
 	}
-	start := Scenario{Name: "s", Start: func(context.Context, string) (Endpoint, func() error, error) { return Endpoint{}, nil, boom }}
+	start := Scenario{Name: "s", Start: func(context.Context, *Upstream, bool) (Endpoint, func() error, error) { return Endpoint{}, nil, boom }}
 	if _, err := Run(t.Context(), o(start)); !errors.Is(err, boom) || !strings.Contains(err.Error(), "scenario s: start proxy") {
 		t.Errorf("Run = %v, want boom of the start", err)
 	}
 	stop := reverse("s")
 	good := stop.Start
-	stop.Start = func(ctx context.Context, up string) (Endpoint, func() error, error) {
-		at, end, err := good(ctx, up)
+	stop.Start = func(ctx context.Context, up *Upstream, counting bool) (Endpoint, func() error, error) {
+		at, end, err := good(ctx, up, counting)
 		return at, func() error { return errors.Join(end(), boom) }, err
 	}
 	if _, err := Run(t.Context(), o(stop)); !errors.Is(err, boom) || !strings.Contains(err.Error(), "stop proxy") {
@@ -124,7 +129,7 @@ func TestRunReportsWhatBroke(t *testing.T) {
 	}
 	// A proxy that serves the warm-up and then breaks fails; it is no error.
 	n := 0
-	broken := Scenario{Name: "s", Start: func(context.Context, string) (Endpoint, func() error, error) {
+	broken := Scenario{Name: "s", Start: func(context.Context, *Upstream, bool) (Endpoint, func() error, error) {
 		return Endpoint{URL: "http://proxy.invalid"}, func() error { return nil }, nil
 	}}
 	breaks := o(broken)
@@ -174,16 +179,13 @@ func TestLoadGoesThroughAForwardProxy(t *testing.T) {
 	secure.Config.ErrorLog = log.New(io.Discard, "", 0) // of handshakes that are to fail
 	secure.StartTLS()
 	defer secure.Close()
-	ca := filepath.Join(t.TempDir(), "ca.pem")
-	if err := os.WriteFile(ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: secure.Certificate().Raw}), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	ca := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: secure.Certificate().Raw}))
 	base := LoadOptions{Connections: 2, Duration: 150 * time.Millisecond}
 	for name, o := range map[string]LoadOptions{
 		"plain":  {URL: "http://made-up.test/x", ProxyURL: forward.URL},
-		"tunnel": {URL: secure.URL, ProxyURL: forward.URL, CAFile: ca},
-		"tls":    {URL: secure.URL, CAFile: ca},
-		"open":   {URL: secure.URL, CAFile: ca, Rate: 200},
+		"tunnel": {URL: secure.URL, ProxyURL: forward.URL, Roots: ca},
+		"tls":    {URL: secure.URL, Roots: ca},
+		"open":   {URL: secure.URL, Roots: ca, Rate: 200},
 	} {
 		o.Connections, o.Duration = base.Connections, base.Duration
 		if r, err := RunLoad(t.Context(), o); err != nil || r.Requests == 0 || r.Errors != 0 {
@@ -191,11 +193,13 @@ func TestLoadGoesThroughAForwardProxy(t *testing.T) {
 		}
 	}
 	for name, o := range map[string]LoadOptions{
-		"other scheme":    {URL: "ftp://x/"},
-		"no host":         {URL: "http:///x"},
-		"https proxy":     {URL: "http://x/", ProxyURL: "https://y"},
-		"missing CA file": {URL: "https://x/", CAFile: ca + "x"},
-		"empty CA file":   {URL: "https://x/", CAFile: os.DevNull},
+		"other scheme":   {URL: "ftp://x/"},
+		"no host":        {URL: "http:///x"},
+		"https proxy":    {URL: "http://x/", ProxyURL: "https://y"},
+		"no certificate": {URL: "https://x/", Roots: "x"},
+		"torn field":     {URL: "http://x/", Header: []string{"A: b\r\nC: d"}},
+		"no field":       {URL: "http://x/", Header: []string{"A"}},
+		"h2 by a proxy":  {URL: "http://x/", ProxyURL: forward.URL, HTTP2: true},
 	} {
 		o.Connections, o.Duration = base.Connections, base.Duration
 		if _, err := RunLoad(t.Context(), o); err == nil {
@@ -213,8 +217,12 @@ func TestCommandsThatFail(t *testing.T) {
 	if _, err := exec.LookPath("false"); err != nil {
 		t.Skip("no false command")
 	}
-	if _, err := CommandLoader("false")(t.Context(), LoadOptions{}); err == nil || !strings.Contains(err.Error(), "run false") {
+	load, stop := CommandLoader("false")
+	if _, err := load(t.Context(), LoadOptions{}); err == nil || !strings.Contains(err.Error(), "run false") {
 		t.Errorf("CommandLoader = %v", err)
+	}
+	if err := stop(); err != nil {
+		t.Errorf("stop of what has ended = %v", err)
 	}
 	if _, err := CommandUpstream("false")(t.Context()); err == nil || !strings.Contains(err.Error(), "run false") {
 		t.Errorf("CommandUpstream = %v", err)

@@ -1,14 +1,11 @@
 package gate
 
 import (
+	"cmp"
 	"context"
-	"crypto/tls"
-	"crypto/x509"
-	"errors"
 	"fmt"
 	"net"
-	"net/url"
-	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -17,9 +14,13 @@ import (
 
 // LoadOptions describe one load. They travel as JSON to a process of its own.
 type LoadOptions struct {
-	URL         string        `json:"url"`       // what to GET
-	ProxyURL    string        `json:"proxy_url"` // forward proxy to go through; "" for none
-	CAFile      string        `json:"ca_file"`   // roots in PEM for https; "" for the system's
+	URL         string        `json:"url"`              // what to GET
+	Spread      int           `json:"spread,omitempty"` // as in Endpoint
+	ProxyURL    string        `json:"proxy_url,omitempty"`
+	HTTP2       bool          `json:"http2,omitempty"`
+	Header      []string      `json:"header,omitempty"`
+	Roots       string        `json:"roots,omitempty"`
+	PID         int           `json:"pid,omitempty"` // whose CPU time and memory are read; 0 for nobody's
 	Connections int           `json:"connections"`
 	Duration    time.Duration `json:"duration_ns"` // of what is measured; a tenth more warms up
 	// Rate, in requests per second over all connections, makes an open loop:
@@ -36,7 +37,18 @@ type LoadResult struct {
 	FirstError string         `json:"first_error,omitempty"`
 	Elapsed    time.Duration  `json:"elapsed_ns"`
 	Latency    timing.Summary `json:"latency"`
+	// P999 is 0 where there are fewer than 1000 answers: it would be the maximum.
+	P999 time.Duration `json:"p999_ns,omitempty"`
+	// Curve has the latency at each of CurveAt; nil without an answer.
+	Curve []time.Duration `json:"curve_ns,omitempty"`
+	// CPU is what the process PID used from the first request to the last answer.
+	CPU   time.Duration `json:"cpu_ns,omitempty"`
+	NoCPU string        `json:"no_cpu,omitempty"` // why it was not measured
+	RSS   int64         `json:"rss,omitempty"`    // of PID after the load, bytes; 0 for unknown
 }
+
+// CurveAt are the quantiles that a latency curve is drawn through.
+var CurveAt = []float64{0, .05, .1, .2, .3, .4, .5, .6, .7, .75, .8, .85, .9, .93, .95, .97, .98, .99, .995, .998, .999}
 
 // Throughput is in requests per second.
 func (r LoadResult) Throughput() float64 {
@@ -50,8 +62,8 @@ func (r LoadResult) Throughput() float64 {
 // result; an error means that there was no load.
 type Loader func(ctx context.Context, o LoadOptions) (LoadResult, error)
 
-// RunLoad runs a load in this process: keep-alive HTTP/1.1 connections, one
-// request at a time on each.
+// RunLoad runs a load in this process: keep-alive connections, one request at a
+// time on each, over HTTP/2 too.
 //
 // In an open loop a latency counts from the intended start if the connection was
 // still waiting for an earlier answer then (a slow proxy must not slow its own
@@ -61,32 +73,40 @@ func RunLoad(ctx context.Context, o LoadOptions) (LoadResult, error) {
 	if err != nil {
 		return LoadResult{}, fmt.Errorf("run load: %w", err)
 	}
-	return runLoad(ctx, o, d.dial, d.request, sleepUntil)
+	return runLoad(ctx, o, d.dial, d.speak, sleepUntil)
+}
+
+// talker sends requests on one connection, one after the other.
+type talker interface {
+	// exchange sends request n and reads the answer to its end. keep is false where
+	// the connection cannot be used again. An answer other than 2xx is an error.
+	exchange(n int) (keep bool, err error)
 }
 
 // maxInARow is how many requests of a connection may fail one after the other
 // before it gives up: a dead target must not be hammered.
 const maxInARow = 5
 
-func runLoad(ctx context.Context, o LoadOptions, dial func(context.Context) (net.Conn, error), request []byte, sleep func(time.Time)) (LoadResult, error) {
+func runLoad(ctx context.Context, o LoadOptions, dial func(context.Context) (net.Conn, error), speak func(net.Conn) (talker, error), sleep func(time.Time)) (LoadResult, error) {
 	if o.Connections < 1 || o.Duration <= 0 || o.Rate < 0 {
 		return LoadResult{}, fmt.Errorf("run load: want connections and a duration above 0, got %d and %v at a rate of %v", o.Connections, o.Duration, o.Rate)
 	}
 	workers := make([]*worker, o.Connections)
 	for i := range workers {
-		workers[i] = &worker{dial: dial, request: request, sleep: sleep, closedLoop: o.Rate == 0, samples: make([]time.Duration, 0, 1<<12)}
+		workers[i] = &worker{dial: dial, speak: speak, sleep: sleep, closedLoop: o.Rate == 0, samples: make([]time.Duration, 0, 1<<12),
+			next: i * o.Spread / o.Connections} // they go round from places of their own
 	}
 	var wg sync.WaitGroup
 	for _, w := range workers { // all connect before any sends
 		wg.Go(func() { w.connect(ctx) })
 	}
 	wg.Wait()
+	before, cpuErr := cpuTime(o.PID)
 	start := time.Now()
 	begin := start.Add(o.Duration / 10)
 	end := begin.Add(o.Duration)
 	for i, w := range workers {
 		wg.Go(func() { // ends at end, or with ctx
-			defer w.close()
 			if w.closedLoop {
 				w.closed(ctx, begin, end)
 				return
@@ -97,10 +117,19 @@ func runLoad(ctx context.Context, o LoadOptions, dial func(context.Context) (net
 		})
 	}
 	wg.Wait()
+	r := LoadResult{Elapsed: o.Duration}
+	if after, err := cpuTime(o.PID); err == nil && cpuErr == nil {
+		r.CPU = after - before
+	} else {
+		r.NoCPU = cmp.Or(cpuErr, err).Error()
+	}
+	r.RSS, _ = residentSize(o.PID) // 0 where it cannot be read
+	for _, w := range workers {
+		w.close()
+	}
 	if err := ctx.Err(); err != nil {
 		return LoadResult{}, fmt.Errorf("run load: %w", err)
 	}
-	r := LoadResult{Elapsed: o.Duration}
 	var all []time.Duration
 	for _, w := range workers {
 		all = append(all, w.samples...)
@@ -111,19 +140,30 @@ func runLoad(ctx context.Context, o LoadOptions, dial func(context.Context) (net
 		}
 	}
 	r.Requests, r.Latency = len(all), timing.Summarize(all)
+	if len(all) > 0 {
+		slices.Sort(all)
+		for _, p := range CurveAt {
+			r.Curve = append(r.Curve, timing.Quantile(all, p))
+		}
+	}
+	if len(all) >= 1000 {
+		r.P999 = timing.Quantile(all, 0.999)
+	}
 	return r, nil
 }
 
 // worker is one connection of a load.
 type worker struct {
-	dial    func(context.Context) (net.Conn, error)
-	request []byte
-	sleep   func(time.Time)
+	dial  func(context.Context) (net.Conn, error)
+	speak func(net.Conn) (talker, error)
+	sleep func(time.Time)
+	next  int // the number of the next request
 	// closedLoop counts a request where it ends, so that a block holds what the
 	// proxy got done in it; an open loop counts it where it begins.
 	closedLoop bool
 
-	c          *client
+	c          talker
+	conn       net.Conn
 	unhook     func() bool
 	samples    []time.Duration
 	outside    int
@@ -138,14 +178,21 @@ func (w *worker) connect(ctx context.Context) {
 		w.failed(err)
 		return
 	}
-	w.c = newClient(conn)
-	w.unhook = context.AfterFunc(ctx, func() { conn.Close() })
+	unhook := context.AfterFunc(ctx, func() { conn.Close() })
+	c, err := w.speak(conn)
+	if err != nil {
+		unhook()
+		conn.Close()
+		w.failed(err)
+		return
+	}
+	w.c, w.conn, w.unhook = c, conn, unhook
 }
 
 func (w *worker) close() {
 	if w.c != nil {
 		w.unhook()
-		w.c.conn.Close()
+		w.conn.Close()
 		w.c = nil
 	}
 }
@@ -165,7 +212,8 @@ func (w *worker) do(ctx context.Context, start, begin, end time.Time) {
 			return
 		}
 	}
-	keep, err := w.c.exchange(w.request)
+	keep, err := w.c.exchange(w.next)
+	w.next++
 	now := time.Now()
 	counts := start
 	if w.closedLoop {
@@ -210,104 +258,4 @@ func (w *worker) open(ctx context.Context, first time.Time, gap time.Duration, b
 		w.do(ctx, start, begin, end)
 		free = time.Now()
 	}
-}
-
-// dialer connects as LoadOptions say.
-type dialer struct {
-	addr    string // to dial: the proxy's, or the target's
-	target  string // host:port of the target
-	tunnel  bool   // CONNECT first
-	tls     *tls.Config
-	request []byte
-}
-
-func newDialer(o LoadOptions) (*dialer, error) {
-	u, err := url.Parse(o.URL)
-	if err != nil {
-		return nil, err
-	}
-	if (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
-		return nil, fmt.Errorf("want an http or https URL, got %q", o.URL)
-	}
-	d := &dialer{target: hostPort(u)}
-	d.addr = d.target
-	form := u.RequestURI()
-	if o.ProxyURL != "" {
-		p, err := url.Parse(o.ProxyURL)
-		if err != nil {
-			return nil, err
-		}
-		if p.Scheme != "http" || p.Host == "" {
-			return nil, fmt.Errorf("want an http URL of a forward proxy, got %q", o.ProxyURL)
-		}
-		d.addr = hostPort(p)
-		if d.tunnel = u.Scheme == "https"; !d.tunnel {
-			form = u.Scheme + "://" + u.Host + u.RequestURI()
-		}
-	}
-	if u.Scheme == "https" {
-		d.tls = &tls.Config{ServerName: u.Hostname(), NextProtos: []string{"http/1.1"}}
-		if o.CAFile != "" {
-			roots, err := os.ReadFile(o.CAFile)
-			if err != nil {
-				return nil, err
-			}
-			d.tls.RootCAs = x509.NewCertPool()
-			if !d.tls.RootCAs.AppendCertsFromPEM(roots) {
-				return nil, fmt.Errorf("no certificate in %s", o.CAFile)
-			}
-		}
-	}
-	d.request = fmt.Appendf(nil, "GET %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: understudy-gate\r\nAccept: */*\r\n\r\n", form, u.Host)
-	return d, nil
-}
-
-func hostPort(u *url.URL) string {
-	port := u.Port()
-	if port == "" {
-		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
-	}
-	return net.JoinHostPort(u.Hostname(), port)
-}
-
-func (d *dialer) dial(ctx context.Context) (net.Conn, error) {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	var nd net.Dialer
-	conn, err := nd.DialContext(ctx, "tcp", d.addr)
-	if err != nil {
-		return nil, err
-	}
-	if d.tunnel {
-		if err := d.connectThrough(ctx, conn); err != nil {
-			conn.Close()
-			return nil, err
-		}
-	}
-	if d.tls == nil {
-		return conn, nil
-	}
-	c := tls.Client(conn, d.tls)
-	if err := c.HandshakeContext(ctx); err != nil {
-		conn.Close()
-		return nil, err
-	}
-	return c, nil
-}
-
-func (d *dialer) connectThrough(ctx context.Context, conn net.Conn) error {
-	defer context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })()
-	if _, err := fmt.Fprintf(conn, "CONNECT %[1]s HTTP/1.1\r\nHost: %[1]s\r\n\r\n", d.target); err != nil {
-		return err
-	}
-	// The head alone is read: what follows it belongs to the tunnel, and a
-	// proxy sends nothing there before the client's hello.
-	status, err := newClient(conn).connectHead()
-	if err != nil {
-		return errors.Join(fmt.Errorf("CONNECT %s: %w", d.target, err), ctx.Err())
-	}
-	if status != 200 {
-		return fmt.Errorf("CONNECT %s: the proxy answered %d", d.target, status)
-	}
-	return nil
 }

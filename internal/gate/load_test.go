@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -37,12 +36,14 @@ func stub(delay func(n int) time.Duration) func(context.Context) (net.Conn, erro
 
 var plainRequest = []byte("GET / HTTP/1.1\r\nHost: h\r\n\r\n")
 
+func speakPlain(c net.Conn) (talker, error) { return newClient(c, plainRequest), nil }
+
 func bubbleSleep(at time.Time) { time.Sleep(time.Until(at)) }
 
 func TestClosedLoopCountsWhatTheBlockHolds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, err := runLoad(t.Context(), LoadOptions{Connections: 4, Duration: time.Second},
-			stub(func(int) time.Duration { return 7 * time.Millisecond }), plainRequest, bubbleSleep)
+			stub(func(int) time.Duration { return 7 * time.Millisecond }), speakPlain, bubbleSleep)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -66,7 +67,7 @@ func TestOpenLoopCountsFromTheIntendedStart(t *testing.T) {
 					return 95 * time.Millisecond
 				}
 				return time.Millisecond
-			}), plainRequest, bubbleSleep)
+			}), speakPlain, bubbleSleep)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -84,7 +85,7 @@ func TestLateClockIsNotTheProxysFault(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		late := func(at time.Time) { time.Sleep(time.Until(at) + 3*time.Millisecond) }
 		r, err := runLoad(t.Context(), LoadOptions{Connections: 2, Duration: time.Second, Rate: 20},
-			stub(func(int) time.Duration { return time.Millisecond }), plainRequest, late)
+			stub(func(int) time.Duration { return time.Millisecond }), speakPlain, late)
 		if err != nil || r.Latency.Max != time.Millisecond {
 			t.Errorf("max = %v (%v), want 1ms", r.Latency.Max, err)
 		}
@@ -94,7 +95,7 @@ func TestLateClockIsNotTheProxysFault(t *testing.T) {
 func TestLoadGivesUpOnADeadTarget(t *testing.T) {
 	dials := 0
 	r, err := runLoad(t.Context(), LoadOptions{Connections: 1, Duration: time.Minute},
-		func(context.Context) (net.Conn, error) { dials++; return nil, errors.New("refused") }, plainRequest, bubbleSleep)
+		func(context.Context) (net.Conn, error) { dials++; return nil, errors.New("refused") }, speakPlain, bubbleSleep)
 	if err != nil || r.Errors != maxInARow || dials != maxInARow || r.FirstError != "refused" {
 		t.Errorf("result = %+v, %v after %d dials, want %d errors", r, err, dials, maxInARow)
 	}
@@ -106,7 +107,7 @@ func TestLoadEndsWithItsContext(t *testing.T) {
 		defer cancel()
 		start := time.Now()
 		_, err := runLoad(ctx, LoadOptions{Connections: 2, Duration: time.Hour},
-			stub(func(int) time.Duration { return 9 * time.Second }), plainRequest, bubbleSleep)
+			stub(func(int) time.Duration { return 9 * time.Second }), speakPlain, bubbleSleep)
 		if !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != 50*time.Millisecond {
 			t.Errorf("runLoad = %v after %v, want the deadline at 50ms", err, time.Since(start))
 		}
@@ -129,7 +130,7 @@ func pipe(t *testing.T, text string, size int) *client {
 			rest = rest[n:]
 		}
 	}()
-	return newClient(ours)
+	return newClient(ours, plainRequest)
 }
 
 func TestClientReadsAnswers(t *testing.T) {
@@ -159,7 +160,7 @@ func TestClientReadsAnswers(t *testing.T) {
 				continue
 			}
 			c := pipe(t, tt.text, size)
-			keep, err := c.exchange(plainRequest)
+			keep, err := c.exchange(0)
 			if keep != tt.keep || (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("%s by %d: exchange = %v, %v, want %v, %q", tt.name, size, keep, err, tt.keep, tt.want)
 			}
@@ -194,12 +195,12 @@ func TestUpstreamAnswersANetHTTPClient(t *testing.T) {
 		t.Error(err)
 	}
 	for _, size := range []int{1, 10, 11, 12, 100} {
-		_, body, _ := bytes.Cut(makeAnswer(size), []byte("\r\n\r\n"))
+		_, body, _ := bytes.Cut(makeAnswers(size).whole, []byte("\r\n\r\n"))
 		if len(body) != size {
 			t.Errorf("body of %d has %d bytes", size, len(body))
 		}
 	}
-	if err := ServeUpstream(ctx, "256.0.0.1:1", UpstreamOptions{}); err == nil {
+	if err := ServeUpstream(ctx, "256.0.0.1", UpstreamOptions{}); err == nil {
 		t.Error("ServeUpstream on a bad address: no error")
 	}
 }
@@ -209,8 +210,8 @@ func FuzzClient(f *testing.F) {
 	f.Add([]byte("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"))
 	f.Fuzz(func(t *testing.T, answer []byte) {
 		// The law: what we take for a whole answer holds the body that net/http sees.
-		c := newClient(scripted{bytes.NewReader(answer)})
-		keep, err := c.exchange(plainRequest)
+		c := newClient(scripted{bytes.NewReader(answer)}, plainRequest)
+		keep, err := c.exchange(0)
 		if err != nil || !keep {
 			return
 		}
@@ -249,11 +250,10 @@ func BenchmarkExchange(b *testing.B) {
 		b.Fatal(err)
 	}
 	defer conn.Close()
-	c := newClient(conn)
-	request := fmt.Appendf(nil, "GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+	c := newClient(conn, plainRequest)
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := c.exchange(request); err != nil {
+		if _, err := c.exchange(0); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -2,7 +2,6 @@ package gate
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math"
 	"time"
@@ -10,16 +9,23 @@ import (
 	"github.com/understudy-proxy/understudy/internal/timing"
 )
 
-// pair is a direct and a proxied block measured next to each other; in an A/A
-// check both are direct.
+// pair is a block of both sides measured next to each other; in an A/A check
+// both are of the direct side.
 type pair [2]block
+
+// subject is what is measured, and what is known of it beforehand.
+type subject struct {
+	name, title string
+	connections int
+	allocs      [2][]float64 // per request, of each side; nil for unknown
+}
 
 // measure runs the A/A check, then pairs of both sides, and doubles the pairs
 // until every limit is met or missed, or MaxPairs is reached. Each look at the
 // data is a chance to be wrong, so the looks share the error that Level allows
 // (Bonferroni).
-func measure(ctx context.Context, name string, s sampler, o Options) (*ScenarioReport, error) {
-	o.Progress(fmt.Sprintf("%s: A/A check, direct against direct", name))
+func measure(ctx context.Context, what subject, s sampler, o Options) (*ScenarioReport, error) {
+	o.Progress(fmt.Sprintf("%s: A/A check, %s against itself", what.title, o.Against))
 	same, err := takePairs(ctx, s, max(4, o.Pairs/2+o.Pairs/2%2), direct)
 	if err != nil {
 		return nil, err
@@ -31,18 +37,28 @@ func measure(ctx context.Context, name string, s sampler, o Options) (*ScenarioR
 	o.Level = 1 - (1-o.Level)/float64(looks)
 	var pairs []pair
 	for want := o.Pairs; ; want *= 2 {
-		o.Progress(fmt.Sprintf("%s: %d pairs, direct against proxied", name, want))
-		more, err := takePairs(ctx, s, want-len(pairs), proxied)
-		if err != nil {
-			return nil, err
+		o.Progress(fmt.Sprintf("%s: %d pairs, %s against proxied", what.title, want, o.Against))
+		for len(pairs) < want {
+			if len(pairs) > 0 {
+				if err := s.renew(ctx); err != nil {
+					return nil, err
+				}
+			}
+			more, err := takePairs(ctx, s, o.Pairs, proxied)
+			if err != nil {
+				return nil, err
+			}
+			pairs = append(pairs, more...)
 		}
-		pairs = append(pairs, more...)
-		sr, err := evaluate(name, same, pairs, o)
+		sr, err := evaluate(what, pairs, o, true)
 		if err != nil {
 			return nil, err
 		}
 		if sr.Verdict != Inconclusive || !sr.helpedByMore() || want*2 > o.MaxPairs {
-			return sr, nil
+			if sr, err = evaluate(what, pairs, o, false); err == nil && sr.Errors == 0 {
+				err = sr.addNoise(same, o)
+			}
+			return sr, err
 		}
 	}
 }
@@ -86,10 +102,10 @@ func complete(pairs []pair) []pair {
 	return kept
 }
 
-// evaluate turns pairs into metrics with intervals and verdicts.
-func evaluate(name string, same, pairs []pair, o Options) (*ScenarioReport, error) {
-	sr := &ScenarioReport{Name: name, Pairs: len(pairs)}
-	limits := o.Budget.limits(name)
+// evaluate turns pairs into metrics with intervals and verdicts; only those
+// that have a limit where no more is wanted.
+func evaluate(what subject, pairs []pair, o Options, limited bool) (*ScenarioReport, error) {
+	sr := &ScenarioReport{Name: what.name, Connections: what.connections, Pairs: len(pairs)}
 	for _, p := range pairs {
 		sr.Requests += p[direct].Requests + p[proxied].Requests
 		sr.Errors += p[proxied].Errors
@@ -108,79 +124,45 @@ func evaluate(name string, same, pairs []pair, o Options) (*ScenarioReport, erro
 		sr.Warnings = append(sr.Warnings, fmt.Sprintf("in %d of %d pairs a block had no answer and was left out; longer blocks or a quieter machine help", len(pairs)-len(kept), len(pairs)))
 		pairs = kept
 	}
-	ns := func(f func(block) time.Duration) []float64 {
-		return column(pairs, func(p pair) float64 { return float64(f(p[proxied]) - f(p[direct])) })
-	}
-	add := func(m Metric, values []float64, transform func(float64) float64) error {
-		if len(values) < leastPairs {
-			m.Note = fmt.Sprintf("not measured: %d usable pairs, want at least %d", len(values), leastPairs)
-			m.unmeasured()
-			sr.Metrics = append(sr.Metrics, m)
-			return nil
+	limits := o.Budget.limits(what.name, what.connections, o.Against)
+	for _, f := range figures {
+		if f.against != "" && f.against != o.Against {
+			continue
 		}
-		iv, err := timing.MedianInterval(values, o.Level, o.Seed)
-		if err != nil {
-			return fmt.Errorf("%s: %w", m.Name, err)
+		m := Metric{Name: f.name, Unit: f.unit, AtLeast: f.atLeast}
+		if l, ok := limits[f.name]; ok {
+			m.Limit, m.Line = &l.Value, l.Line
+		} else if limited {
+			continue
 		}
-		m.Estimate, m.Low, m.High = transform(iv.Estimate), transform(iv.Low), transform(iv.High)
-		m.judge()
+		if err := f.measure(&m, what, pairs, o); err != nil {
+			return nil, fmt.Errorf("%s: %w", f.name, err)
+		}
 		sr.Metrics = append(sr.Metrics, m)
-		return nil
 	}
-	plain := func(v float64) float64 { return v }
-	err := errors.Join(
-		add(Metric{Name: "added_p50", Unit: UnitNanoseconds, Limit: limits.most(limits.AddedP50)}, ns(p50), plain),
-		add(Metric{Name: "added_p99", Unit: UnitNanoseconds, Limit: limits.most(limits.AddedP99)}, ns(p99), plain),
-		add(Metric{Name: "p50_ratio", Unit: UnitRatio}, logRatios(pairs, seconds(p50)), math.Exp),
-		add(Metric{Name: "p99_ratio", Unit: UnitRatio}, logRatios(pairs, seconds(p99)), math.Exp),
-		add(Metric{Name: "throughput_ratio", Unit: UnitRatio, Limit: limits.ThroughputRatio, AtLeast: true}, logRatios(pairs, throughput), math.Exp),
-	)
-	if err != nil {
-		return nil, err
-	}
-	cpu := Metric{Name: "cpu_per_request", Unit: UnitNanoseconds, Limit: limits.most(limits.CPUPerRequest)}
-	if why := noCPU(pairs); why != "" {
-		cpu.Note = "not measured: " + why
-		cpu.unmeasured()
-		sr.Metrics = append(sr.Metrics, cpu)
-	} else if err := add(cpu, column(pairs, func(p pair) float64 { return float64(p[proxied].CPU) }), plain); err != nil {
-		return nil, err
-	}
-	if err := sr.addNoise(same, o); err != nil {
-		return nil, err
-	}
+	sr.Latency = curveOf(pairs)
 	sr.judge()
 	return sr, nil
 }
 
-func p50(b block) time.Duration  { return b.P50 }
-func p99(b block) time.Duration  { return b.P99 }
-func throughput(b block) float64 { return b.Throughput }
-func column(pairs []pair, f func(pair) float64) []float64 {
-	values := make([]float64, len(pairs))
-	for i, p := range pairs {
-		values[i] = f(p)
-	}
-	return values
-}
-
-func seconds(f func(block) time.Duration) func(block) float64 {
-	return func(b block) float64 { return f(b).Seconds() }
-}
-
-// logRatios is ln(proxied/direct) of each pair; complete has seen to it that
-// there is something to divide.
-func logRatios(pairs []pair, f func(block) float64) []float64 {
-	return column(pairs, func(p pair) float64 { return math.Log(f(p[proxied]) / f(p[direct])) })
-}
-
-func noCPU(pairs []pair) string {
-	for _, p := range pairs {
-		if p[proxied].NoCPU != "" {
-			return p[proxied].NoCPU
+// curveOf is nil where no pair is usable.
+func curveOf(pairs []pair) *Curve {
+	c := &Curve{At: CurveAt}
+	for side, to := range [2]*[]time.Duration{&c.Against, &c.Proxied} {
+		for i := range CurveAt {
+			var at []time.Duration
+			for _, p := range pairs {
+				if curve := p[side].Curve; i < len(curve) {
+					at = append(at, curve[i])
+				}
+			}
+			if len(at) == 0 {
+				return nil
+			}
+			*to = append(*to, timing.Median(at))
 		}
 	}
-	return ""
+	return c
 }
 
 // leastPairs is how few a bootstrap can work with.
@@ -195,24 +177,25 @@ func (sr *ScenarioReport) addNoise(same []pair, o Options) error {
 		sr.Warnings = append(sr.Warnings, "noise: the A/A check has too few blocks with an answer; longer blocks or a quieter machine help")
 		return nil
 	}
-	for _, m := range []struct {
-		name string
-		f    func(block) float64
-	}{{"p50", seconds(p50)}, {"p99", seconds(p99)}, {"throughput", throughput}} {
-		ratios := logRatios(same, m.f)
+	checks := []figureOf{{"p50", seconds(p50)}, {"p99", seconds(p99)}, {"throughput", throughput}}
+	if noFigure(same, cpu) == "" {
+		checks = append(checks, figureOf{"cpu", seconds(cpuOf)})
+	}
+	for _, c := range checks {
+		ratios := logRatios(same, c.f)
 		iv, err := timing.MedianInterval(ratios, o.Level, o.Seed)
 		if err != nil {
-			return fmt.Errorf("A/A check of %s: %w", m.name, err)
+			return fmt.Errorf("A/A check of %s: %w", c.name, err)
 		}
 		for i, r := range ratios {
 			ratios[i] = math.Abs(r)
 		}
-		n := Noise{Name: m.name, Estimate: math.Exp(iv.Estimate), Low: math.Exp(iv.Low), High: math.Exp(iv.High),
+		n := Noise{Name: c.name, Estimate: math.Exp(iv.Estimate), Low: math.Exp(iv.Low), High: math.Exp(iv.High),
 			Spread: math.Expm1(timing.Median(ratios))}
 		sr.Noise = append(sr.Noise, n)
 		if n.Spread > math.Expm1(noisy) {
 			sr.Warnings = append(sr.Warnings, fmt.Sprintf(
-				"noise: two direct measurements differ by %.0f %% in %s; a quieter machine, longer blocks or more pairs narrow the intervals", 100*n.Spread, m.name))
+				"noise: two measurements of the same differ by %.0f %% in %s; a quieter machine, longer blocks or more pairs narrow the intervals", 100*n.Spread, c.name))
 		}
 	}
 	return nil

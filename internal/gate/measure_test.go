@@ -17,16 +17,19 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // synthetic is a machine with a known overhead: added to the latency, factor on
 // the throughput, and lognormal noise of sigma on every figure of every block.
 type synthetic struct {
-	rng    *rand.Rand
-	sigma  float64
-	added  time.Duration
-	factor float64
-	drift  float64 // the machine gets slower by this part with every block
-	cpu    time.Duration
-	noCPU  string
-	errors int
-	empty  int // every empty-th block has no answer
-	blocks int
+	rng     *rand.Rand
+	sigma   float64
+	added   time.Duration
+	factor  float64
+	drift   float64 // the machine gets slower by this part with every block
+	cpu     time.Duration
+	noCPU   string
+	errors  int
+	empty   int // every empty-th block has no answer
+	blocks  int
+	renewed int     // how often its processes were replaced
+	tax     float64 // the proxied side takes this part more CPU time and latency
+	aCPU    time.Duration
 }
 
 func (s *synthetic) sample(_ context.Context, at side) (block, error) {
@@ -42,7 +45,16 @@ func (s *synthetic) sample(_ context.Context, at side) (block, error) {
 	if s.empty > 0 && s.blocks%s.empty == 0 {
 		return block{Empty: true, NoCPU: b.NoCPU}, nil
 	}
+	b.P999 = 2 * b.P99
+	if s.aCPU > 0 {
+		b.CPU, b.NoCPU = time.Duration(float64(s.aCPU)*noise()*slower), ""
+	}
 	if at == proxied {
+		b.P50 = time.Duration(float64(b.P50) * (1 + s.tax))
+		if s.aCPU > 0 {
+			b.CPU = time.Duration(float64(b.CPU) * (1 + s.tax))
+			return b, nil
+		}
 		b.P50 += s.added
 		b.P99 += s.added
 		b.Throughput *= s.factor
@@ -52,15 +64,17 @@ func (s *synthetic) sample(_ context.Context, at side) (block, error) {
 	return b, nil
 }
 
+func (s *synthetic) renew(context.Context) error { s.renewed++; return nil }
+
 func limits(p50, p99, cpu time.Duration, ratio float64) *Budget {
-	return &Budget{Scenarios: map[string]Limits{"s": {AddedP50: &p50, AddedP99: &p99, ThroughputRatio: &ratio, CPUPerRequest: &cpu}}}
+	return &Budget{Scenarios: map[string]ScenarioBudget{"s": {Limits: Limits{
+		"added_p50": {Value: float64(p50)}, "added_p99": {Value: float64(p99)},
+		"cpu_per_request": {Value: float64(cpu)}, "throughput_ratio": {Value: ratio}}}}}
 }
 
 func measured(t *testing.T, s *synthetic, b *Budget) *ScenarioReport {
 	t.Helper()
-	o, err := Options{Budget: b, Seed: 7, Scenarios: []Scenario{{Name: "s", Start: func(context.Context, string) (Endpoint, func() error, error) {
-		return Endpoint{}, nil, errors.New("not started here")
-	}}}}.withDefaults()
+	o, err := Options{Budget: b, Seed: 7, Scenarios: []Scenario{{Name: "s", Start: Direct}}}.withDefaults()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -70,7 +84,7 @@ func measured(t *testing.T, s *synthetic, b *Budget) *ScenarioReport {
 	if s.cpu == 0 {
 		s.cpu = 50 * time.Microsecond
 	}
-	sr, err := measure(t.Context(), "s", s, o)
+	sr, err := measure(t.Context(), subject{name: "s", title: "s", connections: 16}, s, o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -141,8 +155,8 @@ func TestKnownOverheadLiesInItsInterval(t *testing.T) {
 func TestPairsDoubleUntilTheCap(t *testing.T) {
 	budget := limits(time.Second, time.Second, time.Second, 0.8)
 	loud := &synthetic{rng: rand.New(rand.NewPCG(1, 1)), sigma: 1.5, factor: 0.8}
-	if sr := measured(t, loud, budget); sr.Pairs != 32 || loud.blocks != 2*(4+32) {
-		t.Errorf("inconclusive: %d pairs, %d blocks, want 32 and 72", sr.Pairs, loud.blocks)
+	if sr := measured(t, loud, budget); sr.Pairs != 32 || loud.blocks != 2*(4+32) || loud.renewed != 3 {
+		t.Errorf("inconclusive: %d pairs, %d blocks, %d renewals, want 32, 72 and 3", sr.Pairs, loud.blocks, loud.renewed)
 	} else if len(sr.Warnings) == 0 || !strings.Contains(sr.Warnings[0], "noise") {
 		t.Errorf("warnings = %q, want one of the noise", sr.Warnings)
 	}
@@ -178,6 +192,7 @@ func TestPairsAreInterleaved(t *testing.T) {
 
 type sampleFunc func(side) block
 
+func (f sampleFunc) renew(context.Context) error                     { return nil }
 func (f sampleFunc) sample(_ context.Context, s side) (block, error) { return f(s), nil }
 
 func TestExitCodes(t *testing.T) {
@@ -186,21 +201,28 @@ func TestExitCodes(t *testing.T) {
 			t.Errorf("ExitCode(%q) = %d, want %d", v, got, want)
 		}
 	}
-	if got := worst([]Verdict{Pass, Inconclusive, Fail}); got != Fail {
-		t.Errorf("worst = %s, want fail", got)
+	for want, vs := range map[Verdict][]Verdict{
+		Fail: {Pass, Inconclusive, NotJudged, Fail}, Inconclusive: {Pass, Inconclusive}, Pass: {NotJudged, Pass}, NotJudged: {NotJudged, NotJudged},
+	} {
+		if got := worst(vs); got != want {
+			t.Errorf("worst(%q) = %s, want %s", vs, got, want)
+		}
+	}
+	if got := worst(nil); got != NotJudged {
+		t.Errorf("worst of nothing = %s, want not judged", got)
 	}
 }
 
 func TestOptionsAreChecked(t *testing.T) {
-	start := func(context.Context, string) (Endpoint, func() error, error) { return Endpoint{}, nil, nil }
-	ok := []Scenario{{Name: "s", Start: start}}
+	ok := []Scenario{{Name: "s", Start: Direct}}
 	for name, o := range map[string]Options{
 		"no scenario":   {},
 		"twice":         {Scenarios: []Scenario{ok[0], ok[0]}},
 		"no start":      {Scenarios: []Scenario{{Name: "s"}}},
 		"level":         {Scenarios: ok, Level: 95},
 		"negative rate": {Scenarios: ok, Rate: -1},
-		"other budget":  {Scenarios: ok, Budget: &Budget{Scenarios: map[string]Limits{"t": {}}}},
+		"other budget":  {Scenarios: ok, Budget: &Budget{Scenarios: map[string]ScenarioBudget{"t": {}}}},
+		"connections":   {Scenarios: ok, Connections: []int{4, 0}},
 	} {
 		if _, err := Run(t.Context(), o); err == nil {
 			t.Errorf("Run with %s: no error", name)

@@ -8,56 +8,120 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os/exec"
 	"strings"
 	"time"
 )
 
-// LoadMain is the body of a hidden subcommand: it reads LoadOptions as JSON from
-// stdin, runs the load and writes the LoadResult as JSON to stdout.
+// loadReply is a line of LoadMain's.
+type loadReply struct {
+	Result LoadResult `json:"result"`
+	Error  string     `json:"error,omitempty"`
+}
+
+// LoadMain is the body of a hidden subcommand: for each LoadOptions that it reads
+// as JSON from stdin it runs the load and writes a reply to stdout. It ends with stdin.
 func LoadMain(ctx context.Context, stdin io.Reader, stdout io.Writer) error {
-	var o LoadOptions
-	if err := json.NewDecoder(stdin).Decode(&o); err != nil {
-		return fmt.Errorf("read load options: %w", err)
+	in, out := json.NewDecoder(stdin), json.NewEncoder(stdout)
+	for {
+		var o LoadOptions
+		if err := in.Decode(&o); err == io.EOF {
+			return nil
+		} else if err != nil {
+			return fmt.Errorf("read load options: %w", err)
+		}
+		var reply loadReply
+		var err error
+		if reply.Result, err = RunLoad(ctx, o); err != nil {
+			reply.Error = err.Error()
+		}
+		if err := out.Encode(reply); err != nil {
+			return err
+		}
 	}
-	r, err := RunLoad(ctx, o)
+}
+
+// child is a process that is talked to over its standard streams.
+type child struct {
+	argv   []string
+	cmd    *exec.Cmd
+	in     io.WriteCloser
+	out    *bufio.Reader
+	stderr bytes.Buffer
+}
+
+func startChild(ctx context.Context, argv []string) (*child, error) {
+	c := &child{argv: argv, cmd: exec.CommandContext(ctx, argv[0], argv[1:]...)}
+	c.cmd.WaitDelay = 5 * time.Second
+	c.cmd.Stderr = &c.stderr
+	var err error
+	if c.in, err = c.cmd.StdinPipe(); err != nil {
+		return nil, err
+	}
+	out, err := c.cmd.StdoutPipe()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return json.NewEncoder(stdout).Encode(r)
+	c.out = bufio.NewReader(out)
+	return c, c.cmd.Start()
 }
 
-// CommandLoader runs each load in a process of its own: argv is a command whose
-// body is LoadMain, such as this binary with its hidden subcommand.
-func CommandLoader(argv ...string) Loader {
-	return func(ctx context.Context, o LoadOptions) (r LoadResult, err error) {
-		in, err := json.Marshal(o)
-		if err != nil {
-			return r, err
+// stop closes its input, which ends it, and waits.
+func (c *child) stop() error {
+	c.in.Close()
+	return c.cmd.Wait()
+}
+
+// read decodes the next line of its output. When there is none it ends the
+// process and says what that had to say.
+func (c *child) read(v any) error {
+	line, err := c.out.ReadBytes('\n')
+	if err == nil {
+		err = json.Unmarshal(line, v)
+	}
+	if err == nil {
+		return nil
+	}
+	err = errors.Join(err, c.stop())
+	return fmt.Errorf("run %s: %w: %s", strings.Join(c.argv, " "), err, strings.TrimSpace(c.stderr.String()))
+}
+
+// CommandLoader runs the loads in a process of its own, which the first load
+// starts: argv is a command whose body is LoadMain, such as this binary with its
+// hidden subcommand. One load runs at a time. stop ends the process.
+func CommandLoader(argv ...string) (load Loader, stop func() error) {
+	var c *child
+	load = func(ctx context.Context, o LoadOptions) (LoadResult, error) {
+		if c == nil {
+			started, err := startChild(ctx, argv)
+			if err != nil {
+				return LoadResult{}, fmt.Errorf("run %s: %w", strings.Join(argv, " "), err)
+			}
+			c = started
 		}
-		cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
-		cmd.Stdin = bytes.NewReader(in)
-		var stderr bytes.Buffer
-		cmd.Stderr = &stderr
-		out, err := cmd.Output()
-		if err != nil {
-			return r, fmt.Errorf("run %s: %w: %s", strings.Join(argv, " "), err, strings.TrimSpace(stderr.String()))
+		// Where it has gone, the read below says why.
+		_ = json.NewEncoder(c.in).Encode(o)
+		var reply loadReply
+		if err := c.read(&reply); err != nil {
+			c = nil
+			return LoadResult{}, err
 		}
-		if err := json.Unmarshal(out, &r); err != nil {
-			return r, fmt.Errorf("read the result of %s: %w", strings.Join(argv, " "), err)
+		if reply.Error != "" {
+			return LoadResult{}, errors.New(reply.Error)
 		}
-		return r, nil
+		return reply.Result, nil
+	}
+	return load, func() error {
+		if c == nil {
+			return nil
+		}
+		defer func() { c = nil }()
+		return c.stop()
 	}
 }
 
-// started is what UpstreamMain says once it listens.
-type started struct {
-	Addr string `json:"addr"`
-}
-
-// UpstreamMain is the body of a hidden subcommand: it serves on a free loopback
-// port, says which on stdout, and ends when stdin does. So it never outlives
+// UpstreamMain is the body of a hidden subcommand: it serves on free loopback
+// ports, says which on stdout, and ends when stdin does. So it never outlives
 // the process that started it, however that one ends.
 func UpstreamMain(ctx context.Context, stdin io.Reader, stdout io.Writer, o UpstreamOptions) error {
 	ctx, cancel := context.WithCancel(ctx)
@@ -66,42 +130,22 @@ func UpstreamMain(ctx context.Context, stdin io.Reader, stdout io.Writer, o Upst
 		_, _ = io.Copy(io.Discard, stdin)
 		cancel()
 	}()
-	o.Ready = func(addr net.Addr) { _ = json.NewEncoder(stdout).Encode(started{addr.String()}) }
-	return ServeUpstream(ctx, "127.0.0.1:0", o)
+	o.Ready = func(at UpstreamAddresses) { _ = json.NewEncoder(stdout).Encode(at) }
+	return ServeUpstream(ctx, "127.0.0.1", o)
 }
 
 // CommandUpstream starts the upstream in a process of its own: argv is a command
 // whose body is UpstreamMain.
 func CommandUpstream(argv ...string) func(ctx context.Context) (*Upstream, error) {
 	return func(ctx context.Context) (*Upstream, error) {
-		cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
-		cmd.WaitDelay = 5 * time.Second
-		var stderr bytes.Buffer
-		cmd.Stderr = &stderr
-		stdin, err := cmd.StdinPipe()
+		c, err := startChild(ctx, argv)
 		if err != nil {
 			return nil, err
 		}
-		stdout, err := cmd.StdoutPipe()
-		if err != nil {
+		var at UpstreamAddresses
+		if err := c.read(&at); err != nil {
 			return nil, err
 		}
-		if err := cmd.Start(); err != nil {
-			return nil, err
-		}
-		stop := func() error {
-			stdin.Close()
-			return cmd.Wait()
-		}
-		line, err := bufio.NewReader(stdout).ReadBytes('\n')
-		var s started
-		if err == nil {
-			err = json.Unmarshal(line, &s)
-		}
-		if err != nil {
-			err = errors.Join(err, stop())
-			return nil, fmt.Errorf("run %s: %w: %s", strings.Join(argv, " "), err, strings.TrimSpace(stderr.String()))
-		}
-		return &Upstream{URL: "http://" + s.Addr, Stop: stop}, nil
+		return upstreamAt(at, c.stop), nil
 	}
 }
