@@ -94,7 +94,7 @@ func TestFaultsOnHTTP1(t *testing.T) {
 		{"truncate after 7", fixtures.Fault{Kind: fixtures.FaultTruncate, AfterBytes: 7}, sayHello, true, []check{ends("\r\n\r\n0123456"), fin}},
 		{"truncate to nothing", fixtures.Fault{Kind: fixtures.FaultTruncate}, sayHello, true, []check{ends("\r\n\r\n"), fin}},
 		{"truncate chunked", fixtures.Fault{Kind: fixtures.FaultTruncate, AfterShare: 0.2}, sayHelloChunked, true, []check{ends("\r\n\r\n2\r\n01\r\n"), fin}},
-		{"status line", fixtures.Fault{Kind: fixtures.FaultMalformed, Where: fixtures.WhereStatusLine}, sayHello, true, []check{begins("HTTP/one.one OK\r\n"), fin}},
+		{"status line", fixtures.Fault{Kind: fixtures.FaultMalformed, Where: fixtures.WhereStatusLine}, sayHello, true, []check{begins("HTTP/1.1 2OO OK\r\n"), fin}},
 		{"header", fixtures.Fault{Kind: fixtures.FaultMalformed, Where: fixtures.WhereHeader}, sayHello, true, []check{begins("HTTP/1.1 200 OK\r\n"), has("X-Real: yes\r\n"), has("no colon\r\n"), fin}},
 		{"chunk", fixtures.Fault{Kind: fixtures.FaultMalformed, Where: fixtures.WhereChunk}, sayHello, true, []check{begins("HTTP/1.1 200 OK\r\n"), ends("chunked\r\n\r\nnot-a-size\r\n"), fin}},
 	} {

@@ -34,7 +34,9 @@ func malformed(h *wire.Head, where fixtures.FaultWhere) []byte {
 	if where == fixtures.WhereHeader || where == fixtures.WhereChunk {
 		fmt.Fprintf(&b, "HTTP/1.1 %d %s\r\n", h.Status, reason)
 	} else {
-		fmt.Fprintf(&b, "HTTP/one.one %s\r\n", reason)
+		// Letters in the status code: no client takes it for HTTP/0.9, as some do a
+		// line that does not look like HTTP at all.
+		fmt.Fprintf(&b, "HTTP/1.1 2OO %s\r\n", reason)
 	}
 	for _, f := range h.Header {
 		switch strings.ToLower(f.Name) {

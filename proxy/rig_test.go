@@ -9,7 +9,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"net/url"
 	"sync"
 	"testing"
@@ -244,7 +243,7 @@ type rig struct {
 	tcp     string
 }
 
-var authority1 = sync.OnceValues(func() (*ca.Authority, error) { return ca.Load(caDir) })
+var theAuthority = sync.OnceValues(func() (*ca.Authority, error) { return ca.Load(caDir) })
 
 // config changes a rig before it serves.
 type config func(*rig)
@@ -259,7 +258,7 @@ func tuneServer(f func(*Server)) config { return func(g *rig) { f(g.server) } }
 // newRig serves a reverse door before to, or a forward door.
 func newRig(t testing.TB, to string, configs ...config) *rig {
 	t.Helper()
-	authority, err := authority1()
+	authority, err := theAuthority()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -370,53 +369,4 @@ func (g *rig) ask(raw string) (string, error) {
 	}
 	got, err := io.ReadAll(nc)
 	return string(got), err
-}
-
-// origin serves h in mode, as client names them.
-func origin(t testing.TB, mode string, h http.HandlerFunc) string {
-	t.Helper()
-	o := httptest.NewUnstartedServer(h)
-	switch mode {
-	case "h1":
-		o.Start()
-	case "h1s":
-		o.StartTLS()
-	case "h2":
-		o.EnableHTTP2 = true
-		o.StartTLS()
-	case "h2c":
-		o.Config.Protocols = new(http.Protocols)
-		o.Config.Protocols.SetHTTP1(true)
-		o.Config.Protocols.SetUnencryptedHTTP2(true)
-		o.Start()
-	}
-	t.Cleanup(o.Close)
-	return o.URL
-}
-
-// rawOrigin accepts connections and hands each to f on a goroutine of its own.
-func rawOrigin(t testing.TB, f func(nc *net.TCPConn)) string {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var all sync.WaitGroup
-	t.Cleanup(func() {
-		_ = ln.Close()
-		all.Wait()
-	})
-	all.Go(func() {
-		for {
-			nc, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			all.Go(func() {
-				defer nc.Close()
-				f(nc.(*net.TCPConn))
-			})
-		}
-	})
-	return ln.Addr().String()
 }

@@ -83,7 +83,7 @@ func tunnel(ctx context.Context, a, b net.Conn) (fromA, fromB int64, err error) 
 	if err = <-ends; err == nil {
 		err = <-ends
 	} else {
-		<-ends
+		_ = <-ends // the first end is the one to tell
 	}
 	_ = a.Close()
 	_ = b.Close()
