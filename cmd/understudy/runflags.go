@@ -59,7 +59,7 @@ func (f *runFlags) bind(cmd *cobra.Command) { cmd.Flags().AddFlagSet(f.own) }
 // load reads the configuration with the flags on top; mode is what the
 // subcommand stands for.
 func (f *runFlags) load(mode config.Mode) (*config.Config, error) {
-	overrides := []config.Override{{Key: "mode", Value: string(mode), From: "understudy " + string(mode)}}
+	overrides := []config.Override{{Key: "mode", Value: string(mode), From: "command line"}}
 	if f.json {
 		overrides = append(overrides, config.Override{Key: "log.format", Value: "json", From: "--json"})
 	}

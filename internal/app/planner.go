@@ -29,7 +29,7 @@ func (p planner) Plan(x *proxy.Exchange) fixtures.Plan { return p.engine.Plan(in
 func (p planner) PlanResponse(x *proxy.Exchange) fixtures.Plan {
 	in := input(x)
 	in.Response = &x.Response
-	in.TTFB = x.Times.FirstByte - x.Times.UpstreamSent
+	in.TTFB = max(0, x.Times.FirstByte-x.Times.RequestRead)
 	return p.engine.PlanResponse(in, x.Plan)
 }
 
