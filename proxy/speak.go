@@ -18,6 +18,10 @@ import (
 // handshakeTime bounds a client's TLS handshake.
 const handshakeTime = 10 * time.Second
 
+// headTime bounds how long a client may take from a request's first byte to its
+// head's end: one that never gets there must not hold its connection for ever.
+const headTime = time.Minute
+
 // speak recognises what the client speaks and serves it. patience is how long
 // it may be silent before it is taken for one that waits for the server; 0 for ever.
 func (s *session) speak(ctx context.Context, nc net.Conn, patience time.Duration) {
@@ -128,7 +132,7 @@ func (s *session) http(ctx context.Context, nc net.Conn, p protocol) {
 	if p == protoHTTP2 {
 		err = (&http2.Server{Handler: s, MaxHeaderListSize: uint32(s.HeadBytes)}).ServeConn(ctx, nc, &s.conn)
 	} else {
-		err = (&http1.Server{Handler: s, MaxHeadBytes: s.HeadBytes}).ServeConn(ctx, nc, &s.conn)
+		err = (&http1.Server{Handler: s, MaxHeadBytes: s.HeadBytes, HeadTimeout: headTime}).ServeConn(ctx, nc, &s.conn)
 	}
 	if host := s.first.Load(); host != nil && s.end.Fate == ConnCaptured {
 		s.end.Host = *host

@@ -80,10 +80,9 @@ func tunnel(ctx context.Context, a, b net.Conn) (fromA, fromB int64, err error) 
 	}
 	go way(&fromB, a, b) // ends with its copy, which the other way's failure or ctx ends
 	way(&fromA, b, a)
-	if err = <-ends; err == nil {
-		err = <-ends
-	} else {
-		_ = <-ends // the first end is the one to tell
+	err, second := <-ends, <-ends
+	if err == nil {
+		err = second // else the first end is the one to tell
 	}
 	_ = a.Close()
 	_ = b.Close()
