@@ -50,6 +50,9 @@ type Options struct {
 	Log *zap.Logger
 	// Start is the zero of the run's clock; the zero value means now.
 	Start time.Time
+	// Draining is closed when the run ends: exchanges that a rule keeps hanging
+	// end with it. nil where there is no such moment.
+	Draining <-chan struct{}
 }
 
 // Pipeline is the one way that every exchange takes, whatever door it came

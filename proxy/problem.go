@@ -36,7 +36,7 @@ func missProblem(m, shown *fixtures.MissError) *fixtures.Fault {
 		more["nearest"] = m.Nearest
 		more["differences"] = m.Differences
 	}
-	f := problem(http.StatusBadGateway, "no stub for this request", m.Error(), more)
+	f := problem(http.StatusBadGateway, "nothing recorded or stubbed for this request", m.Error(), more)
 	f.Header.Add(MissField, oneLine(shown.Error()))
 	return f
 }

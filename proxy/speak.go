@@ -114,9 +114,11 @@ func (s *session) intercept(ctx context.Context, c *peekConn) {
 // distrust explains a handshake that a client broke off.
 func distrust(err error) string {
 	text := err.Error()
-	for _, sign := range []string{"unknown certificate", "bad certificate", "unknown certificate authority"} {
+	// A client that refuses a certificate says so in an alert, hangs up, or ends the
+	// handshake in the clear, which shows as a record that cannot be decrypted.
+	for _, sign := range []string{"unknown certificate", "bad certificate", "unknown certificate authority", "bad record MAC"} {
 		if isDisconnect(err) || strings.Contains(text, sign) {
-			return "TLS client left before the handshake ended: does it trust understudy's CA? (" + text + ")"
+			return "TLS client left before the handshake ended: does it trust understudy's CA? docs/tls.md (" + text + ")"
 		}
 	}
 	return "TLS handshake: " + text

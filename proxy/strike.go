@@ -2,10 +2,12 @@ package proxy
 
 import (
 	"context"
+	"errors"
 	"io"
 	"time"
 
 	"github.com/understudy-proxy/understudy/fixtures"
+	"github.com/understudy-proxy/understudy/internal/timing"
 	"github.com/understudy-proxy/understudy/proxy/wire"
 )
 
@@ -71,7 +73,16 @@ func (v *visit) hang(ctx context.Context, f *fixtures.Fault) error {
 			}
 		}()
 	}
-	err := v.wait(ctx, time.Now().Add(until), &v.injected)
+	begin := time.Now()
+	v.watch()
+	err := timing.SleepUntil(ctx, v.p.o.Draining, begin.Add(until))
+	v.injected += time.Since(begin)
+	switch {
+	case errors.Is(err, timing.ErrGone):
+		err = nil // the run ends
+	case err != nil:
+		err = errLeft
+	}
 	v.x.Outcome = fixtures.OutcomeFault
 	if berr := v.w.Break(wire.Break{Kind: wire.Close}); err == nil {
 		err = berr

@@ -153,7 +153,7 @@ func openCassette(dir string, o *Options) (d *files, m *cassette.Manifest, base 
 		return nil, nil, 0, err
 	}
 	if there && !o.Append {
-		return nil, nil, 0, errors.New("a cassette is there already: choose another directory, or append to it")
+		return nil, nil, 0, errors.New("a cassette is there already: choose another directory, or add to it with --append")
 	}
 	if there { // one that was cut short is made whole first; this takes the lock itself
 		if _, err := cassette.Repair(dir); err != nil {

@@ -23,7 +23,7 @@ import (
 
 // TestReal proves the program as it is built and installed, as a process among
 // programs that nobody here wrote. What such a program is needed for is skipped
-// where it is missing, and fails there under UNDERSTUDY_TEST_ALL=1, as CI has it.
+// where it is missing, and fails there under UNDERSTUDY_INTERNAL_TEST_ALL=1, as CI has it.
 //
 // Each story is a subtest, so that one binary serves them all. Those that measure
 // time come first and alone; the others share the machine.
@@ -105,7 +105,7 @@ func need(t *testing.T, programs ...string) []string {
 func lacking(t *testing.T, what string) {
 	t.Helper()
 	text := what + " is not on this machine; make deps installs it"
-	if os.Getenv("UNDERSTUDY_TEST_ALL") != "" {
+	if os.Getenv("UNDERSTUDY_INTERNAL_TEST_ALL") != "" {
 		t.Fatal(text)
 	}
 	t.Skip(text)

@@ -16,8 +16,9 @@ func newRecord() *cobra.Command {
 			"  understudy record -o cassettes/checkout -- ./app",
 	}
 	f.add(cmd)
-	f.own.StringP("o", "o", "", "the cassette's directory: `DIR`; cassettes/TIME when not given")
-	f.keys["o"] = "output"
+	f.own.StringP("output", "o", "", "the cassette's directory: `DIR`; cassettes/TIME when not given")
+	f.keys["output"] = "output"
+	cmd.Flags().BoolVar(&f.more, "append", false, "add to the cassette, if it is there already")
 	f.bind(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error { return f.start(cmd, args, config.ModeRecord) }
 	return cmd

@@ -17,6 +17,7 @@ import (
 type runFlags struct {
 	file string
 	json bool
+	more bool // append to a cassette that is there
 	set  []string
 	own  *pflag.FlagSet // those that stand for a key
 	keys map[string]string
@@ -32,14 +33,14 @@ func (f *runFlags) add(cmd *cobra.Command) {
 	list("forward", "listen.forward", "listen as a forward proxy on `ADDR` (repeatable)")
 	list("reverse", "listen.reverse", "listen as a reverse proxy: `ADDR=URL` (repeatable)")
 	list("tcp", "listen.tcp", "pass raw TCP: `ADDR=HOST:PORT` (repeatable)")
-	list("transparent", "listen.transparent", "accept redirected connections on `ADDR` (repeatable)")
+	list("transparent", "listen.transparent", "accept redirected connections on `ADDR` (not in this version)")
 	list("rules", "rule_files", "rules from `FILE`, or from all files of a directory (repeatable)")
 	f.one("seed", "seed", "root seed of every random decision: `N`; drawn and printed when not given")
 	f.one("admin", "admin.addr", "the admin API on `ADDR`, or off")
 	f.one("log-level", "log.level", "debug, info, warn or error")
-	f.one("link", "link", "shape both directions of the link: `SPEC`")
-	f.one("down", "link.down", "shape toward the client: `SPEC`")
-	f.one("up", "link.up", "shape toward the upstream: `SPEC`")
+	f.one("link", "link", "shape both directions of the link: `SPEC` (not in this version)")
+	f.one("down", "link.down", "shape toward the client: `SPEC` (not in this version)")
+	f.one("up", "link.up", "shape toward the upstream: `SPEC` (not in this version)")
 	flags := cmd.Flags()
 	flags.StringVar(&f.file, "config", "", "configuration `FILE`, such as understudy.yaml; UNDERSTUDY_CONFIG names it, too")
 	flags.StringArrayVar(&f.set, "set", nil, "set any key of the configuration: `KEY=VALUE` (repeatable)")
@@ -75,8 +76,8 @@ func (f *runFlags) load(mode config.Mode) (*config.Config, error) {
 			return
 		}
 		from := "--" + flag.Name
-		if flag.Shorthand != "" && len(flag.Name) == 1 {
-			from = "-" + flag.Name
+		if flag.Shorthand != "" {
+			from = "-" + flag.Shorthand
 		}
 		values := []string{flag.Value.String()}
 		if list, ok := flag.Value.(pflag.SliceValue); ok {
@@ -107,7 +108,7 @@ func (f *runFlags) start(cmd *cobra.Command, args []string, mode config.Mode) er
 		return err
 	}
 	code, err := app.Run(cmd.Context(), app.Options{
-		Config: c, Command: args, JSON: f.json,
+		Config: c, Command: args, JSON: f.json, Append: f.more,
 		Stdin: cmd.InOrStdin(), Stdout: cmd.OutOrStdout(), Stderr: cmd.ErrOrStderr(),
 	})
 	if err == nil && code == app.ExitOK {

@@ -119,6 +119,8 @@ func (b *books) show(x *proxy.Exchange) {
 // sourceOf is who answered, as the ledger has it.
 func sourceOf(x *proxy.Exchange) recorder.Source {
 	switch {
+	case x.Source == "upstream" && x.Outcome == fixtures.OutcomeUpstream && x.Response.Status == 0:
+		return recorder.SourceNobody // it was asked, and did not answer
 	case x.Source == "upstream":
 		return recorder.SourceUpstream
 	case x.Source == "rule":

@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -42,11 +43,12 @@ type parts struct {
 	player    *player
 	recorder  *recorder.Recorder
 	transport *upstream.Transport
-	authority *ca.Authority
+	authority func() (*ca.Authority, error) // loads or makes it at the first call
 	pipeline  *proxy.Pipeline
 	server    *proxy.Server
 	admin     *admin.Server
 	state     state
+	draining  chan struct{} // closed when the run begins to end
 
 	listeners []listener
 	output    string // the cassette that is recorded; "" for none
@@ -62,9 +64,9 @@ type listener struct {
 
 // build makes all parts and opens all sockets. On an error nothing is left open.
 func build(o Options) (*parts, error) {
-	p := &parts{o: o, c: o.Config, start: time.Now()}
+	p := &parts{o: o, c: o.Config, start: time.Now(), draining: make(chan struct{})}
 	steps := []func() error{
-		p.makeLog, p.checkScope, p.makeRules, p.makePlayer, p.makeAuthority, p.makeUpstream,
+		p.findCommand, p.makeLog, p.checkScope, p.makeRules, p.makePlayer, p.makeAuthority, p.makeUpstream,
 		p.openListeners, p.makeRecorder, p.makePipeline, p.makeAdmin,
 	}
 	for _, step := range steps {
@@ -89,6 +91,15 @@ func (p *parts) abandon() {
 	if p.transport != nil {
 		_ = p.transport.Close()
 	}
+}
+
+// findCommand looks the command up before anything is made for it.
+func (p *parts) findCommand() error {
+	if len(p.o.Command) == 0 {
+		return nil
+	}
+	_, code, err := lookUp(p.o.Command[0])
+	return coded(code, err)
 }
 
 func (p *parts) makeLog() error {
@@ -154,27 +165,37 @@ func (p *parts) makeRules() error {
 	return nil
 }
 
+// makeAuthority prepares to answer TLS clients. A forward door is there for
+// HTTPS, too, and says at once where that cannot work; at a reverse door the
+// authority is made when the first TLS client comes.
 func (p *parts) makeAuthority() error {
-	needed := p.c.Intercept.CADir != ""
+	p.authority = sync.OnceValues(func() (*ca.Authority, error) {
+		dir := p.c.Intercept.CADir
+		if dir == "" {
+			var err error
+			if dir, err = ca.DefaultDir(); err != nil {
+				return nil, err
+			}
+		}
+		return ca.Load(dir)
+	})
 	for _, l := range p.c.Listen {
-		needed = needed || l.Kind == config.ListenForward || l.Kind == config.ListenReverse
-	}
-	if !needed {
-		return nil
-	}
-	dir := p.c.Intercept.CADir
-	if dir == "" {
-		var err error
-		if dir, err = ca.DefaultDir(); err != nil {
-			return Setup(err)
+		if l.Kind == config.ListenForward {
+			_, err := p.authority()
+			return coded(ExitSetup, err)
 		}
 	}
-	authority, err := ca.Load(dir)
-	if err != nil {
-		return Setup(err)
-	}
-	p.authority = authority
 	return nil
+}
+
+// tlsFor answers a TLS client that asks for host.
+func (p *parts) tlsFor(host string) *tls.Config {
+	authority, err := p.authority()
+	if err != nil {
+		p.log.Error("TLS client cannot be answered", zap.Error(err))
+		return &tls.Config{GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return nil, err }}
+	}
+	return authority.TLSConfig(host)
 }
 
 func (p *parts) makeUpstream() error {
@@ -239,7 +260,7 @@ func (p *parts) makeRecorder() error {
 	}
 	rec, err := recorder.New(p.output, recorder.Options{
 		Redaction: p.c.Redaction, BodyLimit: int(min(p.c.Limits.BodyMemory, 256<<10)), Budget: p.c.Limits.QueueBytes,
-		Tool: "understudy " + Version, Ledger: p.books.ledger,
+		Tool: "understudy " + Version, Ledger: p.books.ledger, Append: p.o.Append,
 		OnError: func(err error) {
 			p.log.Error("the recording has stopped; traffic goes on", zap.Error(err))
 		},
@@ -266,7 +287,7 @@ func (p *parts) recorderStats() telemetry.RecorderStats {
 
 func (p *parts) makePipeline() error {
 	o := proxy.Options{
-		Observer: p.books, Planner: planner{p.engine, p.start}, Log: p.log, Start: p.start,
+		Observer: p.books, Planner: planner{p.engine, p.start}, Log: p.log, Start: p.start, Draining: p.draining,
 		Rhythm: p.c.Timing == config.TimingRecorded, Speed: p.c.Speed, ServerTiming: p.c.ServerTiming,
 		BodyLimit: int(max(p.c.Limits.BodyMemory, 16<<20)),
 	}
@@ -291,9 +312,16 @@ func (p *parts) makePipeline() error {
 		Pass: func(host string) bool { return !p.c.Intercept.Inspect(host) },
 		Dial: p.dialOut, HeadBytes: int(p.c.Limits.HeadBytes),
 	}
-	if p.authority != nil {
-		p.server.TLS = func(host string) *tls.Config { return p.authority.TLSConfig(host) }
-		data, err := os.ReadFile(p.authority.CertPath())
+	p.server.TLS = p.tlsFor
+	for _, l := range p.c.Listen {
+		if l.Kind != config.ListenForward {
+			continue
+		}
+		authority, err := p.authority()
+		if err != nil {
+			return Setup(err)
+		}
+		data, err := os.ReadFile(authority.CertPath())
 		if err != nil {
 			return Setup(fmt.Errorf("certificate authority: %w", err))
 		}

@@ -141,7 +141,8 @@ func AcceptVolatileIn(dir string, risky bool) (found, taken []match.Proposal, er
 }
 
 // Repair makes a cassette whole that was cut short. It returns the bytes that
-// were let go, and false where it was whole already.
+// were let go, and false where it was whole already. Damage that it does not mend
+// is bad input.
 func Repair(dir string) (gone int64, cut bool, err error) {
 	c, err := OpenCassette(dir)
 	if err != nil {
@@ -150,11 +151,8 @@ func Repair(dir string) (gone int64, cut bool, err error) {
 	if info, err := os.Stat(dir); err != nil || !info.IsDir() {
 		return 0, false, Usage(fmt.Errorf("repair %s: want a cassette's directory", dir))
 	}
-	if c.Manifest.State != cassette.StateRecording {
-		return 0, false, nil
-	}
 	gone, err = cassette.Repair(dir)
-	return gone, true, fileError(err)
+	return gone, c.Manifest.State == cassette.StateRecording || gone > 0, fileError(err)
 }
 
 // making runs what fills dst, which must be new or empty, and removes a folder that it

@@ -25,12 +25,9 @@ type Command struct {
 // why in the last two cases. SIGTERM and SIGHUP are passed to it; SIGINT and SIGQUIT,
 // which a terminal sends to all, are left to it. When ctx ends it is killed.
 func (c *Command) Run(ctx context.Context) (int, error) {
-	path, err := exec.LookPath(c.Args[0])
+	path, code, err := lookUp(c.Args[0])
 	if err != nil {
-		if errors.Is(err, exec.ErrNotFound) || errors.Is(err, os.ErrNotExist) {
-			return ExitNotFound, fmt.Errorf("run %s: not found", c.Args[0])
-		}
-		return ExitNotRun, fmt.Errorf("run %s: %w", c.Args[0], err)
+		return code, err
 	}
 	cmd := exec.CommandContext(ctx, path, c.Args[1:]...)
 	cmd.Args[0] = c.Args[0]
@@ -72,4 +69,16 @@ func (c *Command) Run(ctx context.Context) (int, error) {
 		return 128 + int(status.Signal()), nil
 	}
 	return exit.ExitCode(), nil
+}
+
+// lookUp finds a program as a shell does. The code is for the error, if there is one.
+func lookUp(name string) (path string, code int, err error) {
+	path, err = exec.LookPath(name)
+	switch {
+	case err == nil:
+		return path, ExitOK, nil
+	case errors.Is(err, exec.ErrNotFound) || errors.Is(err, os.ErrNotExist):
+		return "", ExitNotFound, fmt.Errorf("run %s: not found", name)
+	}
+	return "", ExitNotRun, fmt.Errorf("run %s: %w", name, err)
 }

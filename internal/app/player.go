@@ -12,6 +12,7 @@ import (
 	"github.com/understudy-proxy/understudy/fixtures/cassette"
 	"github.com/understudy-proxy/understudy/fixtures/match"
 	"github.com/understudy-proxy/understudy/fixtures/stub"
+	"github.com/understudy-proxy/understudy/internal/config"
 	"github.com/understudy-proxy/understudy/internal/place"
 	"github.com/understudy-proxy/understudy/internal/timing"
 	"github.com/understudy-proxy/understudy/proxy"
@@ -73,8 +74,8 @@ func (p *player) unused() []string {
 
 // makePlayer loads the cassettes of a replay.
 func (p *parts) makePlayer() error {
-	if len(p.c.Cassettes) == 0 {
-		return nil
+	if p.c.Mode != config.ModeReplay || len(p.c.Cassettes) == 0 {
+		return nil // one file may serve record and replay
 	}
 	p.player = &player{}
 	for _, path := range p.c.Cassettes {

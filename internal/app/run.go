@@ -26,6 +26,7 @@ type Options struct {
 	Config  *config.Config // never nil
 	Command []string       // the program to capture; empty to serve until a signal
 	JSON    bool           // events as JSON objects
+	Append  bool           // add to a cassette that is there already
 	Stdin   io.Reader
 	Stdout  io.Writer
 	Stderr  io.Writer
@@ -57,6 +58,7 @@ func (p *parts) run(ctx context.Context) (int, error) {
 	defer runtime.KeepAlive(&ballast)
 	ctx, drain := context.WithCancel(ctx)
 	defer drain()
+	context.AfterFunc(ctx, func() { close(p.draining) })
 	stopSignals := p.watchSignals(drain)
 	defer stopSignals()
 
@@ -96,6 +98,10 @@ func (p *parts) run(ctx context.Context) (int, error) {
 		_ = os.Remove(p.ownToken)
 	}
 	p.report()
+	if opened := p.books.ledger.Snapshot().Connections.Opened; opened == 0 && len(p.o.Command) > 0 && code == 0 {
+		p.log.Warn("nothing came through understudy: the command made no connection, or went past the proxy",
+			zap.String("hint", "some runtimes ignore proxy variables (Node before 24, Go for localhost): point the program at --reverse; docs/tls.md"))
+	}
 	_ = p.log.Sync()
 	return p.exit(code, err)
 }
@@ -127,7 +133,11 @@ func (p *parts) command(ctx context.Context, drain func()) (int, error) {
 	cmd := &Command{Args: p.o.Command, Stdin: p.o.Stdin, Stdout: p.o.Stdout, Stderr: p.o.Stderr}
 	for _, l := range p.listeners {
 		if l.Kind == config.ListenForward {
-			if cmd.Env, err = Environ(dir, l.ln.Addr().String(), p.authority, os.Getenv); err != nil {
+			authority, err := p.authority()
+			if err != nil {
+				return ExitSetup, err
+			}
+			if cmd.Env, err = Environ(dir, l.ln.Addr().String(), authority, os.Getenv); err != nil {
 				return ExitSetup, err
 			}
 			break
@@ -152,7 +162,7 @@ func (p *parts) watchSignals(drain func()) (stop func()) {
 				if n > 0 {
 					os.Exit(128 + int(s.(syscall.Signal)))
 				}
-				p.log.Info("draining; a second signal ends at once", zap.Stringer("signal", s))
+				p.log.Info("draining; a second signal ends at once", zap.Stringer("signal", s), zap.Int("in_flight", p.pipeline.InFlight()))
 				drain()
 			case <-done:
 				return
@@ -183,8 +193,22 @@ func (p *parts) announce() {
 	if p.player != nil {
 		p.log.Info("replaying", zap.Int("exchanges", p.player.exchanges), zap.Int("stubs", p.player.stubs))
 	}
-	if n := p.engine.Set().Len(); n > 0 {
+	n := p.engine.Set().Len()
+	switch {
+	case n > 0:
 		p.log.Info("rules", zap.Int("rules", n))
+	case len(p.c.RuleFiles) > 0:
+		p.log.Warn("no rules in what --rules names", zap.Strings("rules", p.c.RuleFiles))
+	}
+	for _, l := range p.listeners {
+		if n > 0 && l.Kind == config.ListenTCP {
+			p.log.Warn("rules delay and break HTTP exchanges; on a tcp listener they only refuse connections", zap.String("listener", l.shown))
+		}
+	}
+	if p.c.File == "" {
+		if _, err := os.Stat(config.FileName); err == nil {
+			p.log.Warn(config.FileName + " is here and was not read: --config " + config.FileName + " reads it")
+		}
 	}
 }
 

@@ -3,13 +3,21 @@ package telemetry
 import (
 	"fmt"
 	"io"
+	"time"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 )
 
+// Of each message, so many lines in a second, and then one in so many.
+const (
+	sampleFirst = 20
+	sampleThen  = 1000
+)
+
 // NewLogger returns a logger that writes to w, a line an entry and one Write
-// each; it locks w. Level is debug, info, warn or error. Format is console, for
+// each; it locks w. Of one message at most 20 lines are written in a second, and
+// one in a thousand of those beyond. Level is debug, info, warn or error. Format is console, for
 // people, or json, whose lines have time (RFC 3339), level, msg and the entry's
 // fields, with durations in seconds. Pass os.Stderr: standard output is data.
 //
@@ -35,6 +43,9 @@ func NewLogger(level, format string, w io.Writer) (*zap.Logger, error) {
 		return nil, fmt.Errorf("log format: want console or json, got %q", format)
 	}
 	core := zapcore.NewCore(enc, zapcore.Lock(zapcore.AddSync(w)), at)
+	// Under load one line an exchange would cost more than the exchange: of each
+	// message the first ones of a second are written, then every thousandth.
+	core = zapcore.NewSamplerWithOptions(core, time.Second, sampleFirst, sampleThen)
 	// A logger that cannot write has nobody to tell, and must not write elsewhere.
 	return zap.New(core, zap.ErrorOutput(zapcore.AddSync(io.Discard))), nil
 }

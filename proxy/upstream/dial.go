@@ -111,10 +111,10 @@ func (e *TLSError) Unwrap() error { return e.Err }
 
 // explain adds the remedy to the errors that people meet.
 func explain(name string, err error) error {
-	const off = "or turn verification off for upstreams, if you must"
+	const off = "or turn verification off, if you must: --set upstream.insecure=true"
 	hint := ""
 	if _, ok := errors.AsType[x509.UnknownAuthorityError](err); ok {
-		hint = "give its authority's certificate as a root for upstreams, " + off
+		hint = "name its authority's certificate: --set upstream.ca_file=FILE, " + off
 	} else if _, ok := errors.AsType[x509.HostnameError](err); ok {
 		hint = "ask for it by a name that the certificate lists, " + off
 	} else if ce, ok := errors.AsType[x509.CertificateInvalidError](err); ok && ce.Reason == x509.Expired {

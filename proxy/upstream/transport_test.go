@@ -115,7 +115,7 @@ func TestVerification(t *testing.T) {
 		tr := &Transport{}
 		_, err := tr.RoundTrip(context.Background(), o.req(proto, "GET", "/hello"))
 		ue, ok := errors.AsType[*wire.UpstreamError](err)
-		if !ok || ue.Op != "tls" || !strings.Contains(err.Error(), "certificate of 127.0.0.1") || !strings.Contains(err.Error(), "root for upstreams") {
+		if !ok || ue.Op != "tls" || !strings.Contains(err.Error(), "certificate of 127.0.0.1") || !strings.Contains(err.Error(), "--set upstream.ca_file") {
 			t.Errorf("unknown authority: %v", err)
 		}
 		_ = tr.Close()
