@@ -192,7 +192,7 @@ func (b *binder) builtin(node *ast.Node, n *ast.BuiltinNode) {
 	}
 	d, err := time.ParseDuration(text.Value)
 	if err != nil {
-		b.fail(text, durationHint, "duration: want a duration such as \"50ms\", got %q", shorten(text.Value))
+		b.fail(text, durationHint, "duration: want a duration such as \"50ms\", got %q%s", shorten(text.Value), unknownUnit(text.Value))
 		return
 	}
 	ast.Patch(node, &ast.ConstantNode{Value: d})

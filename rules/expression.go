@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"regexp"
+	"strconv"
 	"strings"
 	"time"
 
@@ -124,7 +126,36 @@ func locate(key string, s *place.Scalar, err error) *place.Error {
 		return s.Start("", "%s: %s", key, err)
 	}
 	msg, hint := plainWords(e.Message)
+	if strings.HasPrefix(e.Message, "bad number syntax") {
+		hint = bareDuration(key, s.Text)
+	}
 	return s.At(e.From, hint, "%s: %s", key, msg)
+}
+
+// bare is a duration without quotes, or what comes before it.
+var bare = regexp.MustCompile(`"[^"]*"|'[^']*'|\b(?:[0-9]+(?:\.[0-9]+)?(?:ns|us|µs|ms|s|m|h))+\b`)
+
+// bareDuration is the remedy for durations that stand in an expression without
+// quotes; "" where none does.
+func bareDuration(key, text string) string {
+	first := ""
+	quoted := bare.ReplaceAllStringFunc(text, func(m string) string {
+		if m[0] == '"' || m[0] == '\'' {
+			return m
+		}
+		if first == "" {
+			first = m
+		}
+		return strconv.Quote(m)
+	})
+	name, _, _ := strings.Cut(text, "(")
+	switch _, builds := constructors[strings.TrimSpace(name)]; {
+	case first == "":
+		return ""
+	case key == "delay" && builds:
+		return "quote durations: " + shorten(strings.TrimSpace(quoted))
+	}
+	return fmt.Sprintf("write a duration as duration(%q)", first)
 }
 
 // plainWords rewrites the compiler's messages into what the writer of a rule
@@ -132,6 +163,9 @@ func locate(key string, s *place.Scalar, err error) *place.Error {
 func plainWords(msg string) (text, hint string) {
 	if n, ok := strings.CutPrefix(msg, "unknown name "); ok {
 		return fmt.Sprintf("unknown name %q%s", n, meant(n, topNames())), "names are " + strings.Join(topNames(), ", ")
+	}
+	if msg == `unexpected token Operator("=")` {
+		return `unexpected "="`, "use == to compare"
 	}
 	if strings.Contains(msg, "exceeds maximum allowed nodes") {
 		return fmt.Sprintf("want at most %d operators, names and values", maxNodes), "split it into several rules"

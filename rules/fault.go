@@ -165,7 +165,7 @@ func (r *reader) faultHang(u *rule, kind entry, _ map[string]entry) {
 		if text != "true" {
 			f.For, err = parseDuration(text)
 			if err != nil || f.For == 0 {
-				return fmt.Errorf("want true or a duration such as \"30s\", got %q", shorten(text))
+				return fmt.Errorf("want true or a duration such as \"30s\", got %q%s", shorten(text), unknownUnit(text))
 			}
 		}
 		u.effects.fault = f

@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/understudy-proxy/understudy/internal/timing"
 )
 
 const durationHint = "a number needs a unit: us, ms, s, m, h"
@@ -14,9 +16,17 @@ const durationHint = "a number needs a unit: us, ms, s, m, h"
 func parseDuration(text string) (time.Duration, error) {
 	d, err := time.ParseDuration(text)
 	if err != nil || d < 0 {
-		return 0, fmt.Errorf("want a duration such as \"50ms\", got %q", text)
+		return 0, fmt.Errorf("want a duration such as \"50ms\", got %q%s", shorten(text), unknownUnit(text))
 	}
 	return d, nil
+}
+
+// unknownUnit is `: unknown unit "msec"` where a duration has one, else "".
+func unknownUnit(text string) string {
+	if unit := timing.UnknownUnit(text); unit != "" {
+		return fmt.Sprintf(": unknown unit %q", shorten(unit))
+	}
+	return ""
 }
 
 // Byte units as people write them. Decimal ones count by 1000, those with an i

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -24,6 +25,35 @@ func newCassette() *cobra.Command {
 	cmd.AddCommand(newCassetteLs(), newCassetteShow(), newCassetteVerify(), newCassetteMerge(), newCassetteImport(),
 		newCassetteExport(), newCassetteRedact(), newCassetteVolatile(), newCassetteRepair(), newCassetteCompare(), newCassetteFit())
 	return cmd
+}
+
+// wantArgs takes one argument for each name, and says which is missing.
+func wantArgs(names ...string) cobra.PositionalArgs {
+	return usageArgs(func(_ *cobra.Command, args []string) error {
+		switch n := len(args); {
+		case n < len(names):
+			if n+1 == len(names) {
+				return fmt.Errorf("%s is missing", names[n])
+			}
+			return fmt.Errorf("%s are missing", strings.Join(names[n:], " and "))
+		case n > len(names):
+			return fmt.Errorf("unexpected argument %q", args[len(names)])
+		}
+		return nil
+	})
+}
+
+// wantSome takes one argument or more, up to most where that is not 0.
+func wantSome(most int, name string) cobra.PositionalArgs {
+	return usageArgs(func(_ *cobra.Command, args []string) error {
+		switch n := len(args); {
+		case n == 0:
+			return fmt.Errorf("%s is missing", name)
+		case most > 0 && n > most:
+			return fmt.Errorf("unexpected argument %q", args[most])
+		}
+		return nil
+	})
 }
 
 // columns lines up what is written to it with tabs; Flush ends it.

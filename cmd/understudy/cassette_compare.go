@@ -19,7 +19,7 @@ func newCassetteCompare() *cobra.Command {
 			"byte in order. A timing is ok where the replay is no farther from the recording (Kolmogorov–Smirnov) than the\n" +
 			"recording's first half is from its second, and 0.03; it takes 20 exchanges on both sides to tell.",
 		Example: "  understudy cassette compare cassettes/checkout cassettes/checkout-replayed --fail-on-difference",
-		Args:    usageArgs(cobra.ExactArgs(2)),
+		Args:    wantArgs("RECORDING", "REPLAY"),
 	}
 	cmd.Flags().BoolVar(&fail, "fail-on-difference", false, "exit 99 where a timing or an answer differs, or one is missing")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "one JSON object")

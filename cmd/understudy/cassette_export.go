@@ -15,7 +15,7 @@ func newCassetteExport() *cobra.Command {
 		Short:   "Write the exchanges as an HTTP archive",
 		Long:    "Writes the exchanges as an HTTP archive (HAR 1.2), to standard output where no file is named.",
 		Example: "  understudy cassette export -o shop.har cassettes/shop",
-		Args:    usageArgs(cobra.ExactArgs(1)),
+		Args:    wantArgs("CASSETTE"),
 	}
 	cmd.Flags().StringVarP(&dst, "output", "o", "", "write to `FILE`, replacing it")
 	cmd.Flags().StringVar(&format, "format", "har", "the file's `FORMAT`: har")

@@ -12,7 +12,7 @@ func newCassetteFit() *cobra.Command {
 	return &cobra.Command{
 		Use:   "fit CASSETTE",
 		Short: "Fit timing models (not in this version)",
-		Args:  usageArgs(cobra.ExactArgs(1)),
+		Args:  wantArgs("CASSETTE"),
 		RunE: func(_ *cobra.Command, args []string) error {
 			if _, err := app.OpenCassette(args[0]); err != nil {
 				return err

@@ -18,7 +18,7 @@ func newCassetteImport() *cobra.Command {
 		Long: "Makes a cassette of an HTTP archive (HAR), such as a browser saves. Secrets are taken out on the way, as in\n" +
 			"a recording.",
 		Example: "  understudy cassette import -o cassettes/shop shop.har",
-		Args:    usageArgs(cobra.ExactArgs(1)),
+		Args:    wantArgs("FILE.har"),
 	}
 	outputFlag(cmd, &dst)
 	redactFlags(cmd, &config)

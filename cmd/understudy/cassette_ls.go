@@ -13,7 +13,7 @@ func newCassetteLs() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "ls CASSETTE",
 		Short: "List the exchanges, or the operations",
-		Args:  usageArgs(cobra.ExactArgs(1)),
+		Args:  wantArgs("CASSETTE"),
 	}
 	f := cmd.Flags()
 	f.BoolVar(&byOperation, "operations", false, "one line an operation, with its latencies")

@@ -15,7 +15,7 @@ func newCassetteMerge() *cobra.Command {
 		Use:     "merge -o DIR CASSETTE…",
 		Short:   "Merge cassettes into one, in order of time",
 		Example: "  understudy cassette merge -o cassettes/all cassettes/monday cassettes/tuesday",
-		Args:    usageArgs(cobra.MinimumNArgs(1)),
+		Args:    wantSome(0, "CASSETTE"),
 	}
 	outputFlag(cmd, &dst)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {

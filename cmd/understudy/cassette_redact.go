@@ -18,7 +18,7 @@ func newCassetteRedact() *cobra.Command {
 		Long: "Copies a cassette and takes out what the flags name, besides the defaults and what is out already. The\n" +
 			"same secret becomes the same placeholder. The original is left as it is: remove it yourself.",
 		Example: "  understudy cassette redact -o cassettes/clean --header X-Session --json '$..iban' cassettes/raw",
-		Args:    usageArgs(cobra.ExactArgs(1)),
+		Args:    wantArgs("CASSETTE"),
 	}
 	outputFlag(cmd, &dst)
 	redactFlags(cmd, &config)

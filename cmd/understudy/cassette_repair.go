@@ -13,7 +13,7 @@ func newCassetteRepair() *cobra.Command {
 		Use:   "repair DIR",
 		Short: "Make a cassette whole that was cut short",
 		Long:  "Lets an unfinished last exchange go, takes the counts anew, and notes in the manifest that it happened.",
-		Args:  usageArgs(cobra.ExactArgs(1)),
+		Args:  wantArgs("DIR"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			gone, cut, err := app.Repair(args[0])
 			if err != nil {

@@ -21,7 +21,7 @@ func newCassetteShow() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "show CASSETTE [ID]",
 		Short: "Show what a cassette holds, or one exchange of it",
-		Args:  usageArgs(cobra.RangeArgs(1, 2)),
+		Args:  wantSome(2, "CASSETTE"),
 	}
 	f := cmd.Flags()
 	f.BoolVar(&raw, "raw", false, "bodies as they came, content coding and all")

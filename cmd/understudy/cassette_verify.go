@@ -16,7 +16,7 @@ func newCassetteVerify() *cobra.Command {
 		Use:   "verify CASSETTE…",
 		Short: "Check manifest, lines, checksums and bodies",
 		Long:  "Tells everything that it finds, each with its place. Exits 104 where there is damage, 0 else.",
-		Args:  usageArgs(cobra.MinimumNArgs(1)),
+		Args:  wantSome(0, "CASSETTE"),
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "one JSON object a finding")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {

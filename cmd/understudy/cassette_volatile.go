@@ -18,7 +18,7 @@ func newCassetteVolatile() *cobra.Command {
 		Short: "Find what changes between recordings of the same call",
 		Long: "Compares the repeats of each call and proposes what replay should ignore: timestamps, ids, nonces. Nothing\n" +
 			"is changed without --accept, which writes the proposals into the cassette's manifest, under match.",
-		Args: usageArgs(cobra.ExactArgs(1)),
+		Args: wantArgs("CASSETTE"),
 	}
 	f := cmd.Flags()
 	f.BoolVar(&accept, "accept", false, "ignore them from now on")

@@ -104,6 +104,9 @@ func ExportHAR(w io.Writer, c *cassette.Cassette) error {
 // ExportHARFile writes a cassette's exchanges to an HTTP archive that is there whole or
 // not at all. Like recordings it is its owner's business.
 func ExportHARFile(name string, c *cassette.Cassette) error {
+	if info, err := os.Stat(name); err == nil && info.IsDir() {
+		return Usage(fmt.Errorf("-o %s: it is a folder\nhint: name a file, such as %s", name, filepath.Join(name, c.Name+".har")))
+	}
 	f, err := os.CreateTemp(filepath.Dir(name), ".tmp-"+filepath.Base(name)+"-*") // 0600
 	if err != nil {
 		return Setup(err)

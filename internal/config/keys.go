@@ -31,7 +31,7 @@ var keys = []Key{
 	key("on_miss", "--on-miss", "fail", scalar(func(c *Config) *OnMiss { return &c.OnMiss }, parseEnum(MissFail, MissForward, MissRecord))),
 	key("timing", "--timing", "recorded", scalar(func(c *Config) *Timing { return &c.Timing }, parseEnum(TimingNone, TimingRecorded, TimingModel))),
 	key("speed", "--speed", "1", scalar(func(c *Config) *float64 { return &c.Speed }, parseSpeed)),
-	key("repeat", "", "sequence", scalar(func(c *Config) *Repeat { return &c.Repeat }, parseEnum(RepeatSequence, RepeatSample, RepeatLoop))),
+	key("repeat", "--repeat", "sequence", scalar(func(c *Config) *Repeat { return &c.Repeat }, parseEnum(RepeatSequence, RepeatSample, RepeatLoop))),
 	key("rules", "", "", section(func(c *Config) *Section { return &c.Rules }, wantList)),
 	key("rule_files", "--rules", "", paths(func(c *Config) *[]string { return &c.RuleFiles })),
 	key("match", "", "", decoded(func(c *Config) *cassette.Match { return &c.Match }, nil)),

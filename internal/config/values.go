@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/understudy-proxy/understudy/internal/timing"
 )
 
 // problem is what is wrong with a value, without its place. Want reads on from
@@ -24,6 +26,9 @@ func parseDuration(s string) (time.Duration, *problem) {
 	switch {
 	case err != nil:
 		p.hint = durationHint
+		if unit := timing.UnknownUnit(s); unit != "" {
+			p.hint = fmt.Sprintf("unknown unit %q: units are us, ms, s, m, h", unit)
+		}
 		return 0, p
 	case d < 0:
 		p.want = "a duration of 0 or more"

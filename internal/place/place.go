@@ -146,7 +146,11 @@ func (f *File) Wrap(err error) *Error {
 	}
 	var y yaml.Error
 	if errors.As(err, &y) {
-		return f.atToken(y.GetToken(), "", "%s", y.GetMessage())
+		msg := y.GetMessage()
+		if strings.HasPrefix(msg, "found character '\t'") {
+			return f.atToken(y.GetToken(), "indent with spaces", "a tab where YAML wants spaces")
+		}
+		return f.atToken(y.GetToken(), "", "%s", msg)
 	}
 	return f.At(0, 0, "", "%s", err)
 }

@@ -122,6 +122,8 @@ func TestParse(t *testing.T) {
 		"gauss(1ms)":      `want one of fixed, uniform, normal, lognormal, pareto, got "gauss"`,
 		"pareto(1ms,x)":   `pareto: want a number for alpha, got "x"`,
 		"normal(1ms,)":    `normal: want a duration such as "50ms", got ""`,
+		"50msec":          `want a duration such as "50ms", got "50msec": unknown unit "msec": units are us, ms, s, m, h`,
+		"1h5min":          `want a duration such as "50ms", got "1h5min": unknown unit "min": units are us, ms, s, m, h`,
 		"":                `want a duration such as "50ms", got ""`,
 	} {
 		if _, err := Parse(text); err == nil || err.Error() != want {

@@ -86,7 +86,34 @@ func parseDuration(text string) (time.Duration, error) {
 	if _, err := strconv.ParseFloat(text, 64); err == nil {
 		return 0, fmt.Errorf(`want a duration such as "50ms", got %q: a number needs a unit: us, ms, s`, text)
 	}
+	if unit := UnknownUnit(text); unit != "" {
+		return 0, fmt.Errorf(`want a duration such as "50ms", got %q: unknown unit %q: units are us, ms, s, m, h`, text, unit)
+	}
 	return 0, fmt.Errorf(`want a duration such as "50ms", got %q`, text)
+}
+
+// UnknownUnit returns the first unit in a duration such as "50msec" that is none,
+// here "msec"; "" where all are known, and where text is not numbers with units.
+func UnknownUnit(text string) string {
+	text = strings.TrimLeft(text, "+-")
+	for text != "" {
+		unit := strings.TrimLeft(text, "0123456789.")
+		if len(unit) == len(text) {
+			return ""
+		}
+		if text = ""; strings.ContainsAny(unit, "0123456789.") {
+			i := strings.IndexAny(unit, "0123456789.")
+			unit, text = unit[:i], unit[i:]
+		}
+		switch unit {
+		case "":
+			return ""
+		case "ns", "us", "µs", "μs", "ms", "s", "m", "h":
+		default:
+			return unit
+		}
+	}
+	return ""
 }
 
 // unquote takes off one pair of double or single quotes.
