@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/understudy-proxy/understudy/internal/place"
+	"github.com/understudy-proxy/understudy/fixtures/place"
 )
 
 // The examples of docs/rules.md are rules, and it names all there is.

@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/understudy-proxy/understudy/internal/place"
+	"github.com/understudy-proxy/understudy/fixtures/place"
 )
 
 func TestParseSpec(t *testing.T) {

@@ -9,8 +9,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/understudy-proxy/understudy/fixtures/place"
 	"github.com/understudy-proxy/understudy/fixtures/redact"
-	"github.com/understudy-proxy/understudy/internal/place"
 )
 
 func newCassette() *cobra.Command {

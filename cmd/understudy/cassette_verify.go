@@ -6,8 +6,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/understudy-proxy/understudy/fixtures/cassette"
+	"github.com/understudy-proxy/understudy/fixtures/place"
 	"github.com/understudy-proxy/understudy/internal/app"
-	"github.com/understudy-proxy/understudy/internal/place"
 )
 
 func newCassetteVerify() *cobra.Command {

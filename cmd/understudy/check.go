@@ -7,9 +7,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/understudy-proxy/understudy/fixtures/place"
 	"github.com/understudy-proxy/understudy/internal/app"
 	"github.com/understudy-proxy/understudy/internal/config"
-	"github.com/understudy-proxy/understudy/internal/place"
 )
 
 func newCheck() *cobra.Command {

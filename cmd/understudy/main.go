@@ -14,8 +14,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/understudy-proxy/understudy/fixtures/place"
 	"github.com/understudy-proxy/understudy/internal/app"
-	"github.com/understudy-proxy/understudy/internal/place"
 )
 
 func main() { os.Exit(run(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }

@@ -13,8 +13,8 @@ import (
 	"github.com/understudy-proxy/understudy/fixtures/cassette"
 	"github.com/understudy-proxy/understudy/fixtures/har"
 	"github.com/understudy-proxy/understudy/fixtures/match"
+	"github.com/understudy-proxy/understudy/fixtures/place"
 	"github.com/understudy-proxy/understudy/fixtures/redact"
-	"github.com/understudy-proxy/understudy/internal/place"
 )
 
 // MergeCassettes writes what the cassettes src hold to dst, in order of time.

@@ -4,8 +4,8 @@ import (
 	"time"
 
 	"github.com/understudy-proxy/understudy/fixtures/cassette"
+	"github.com/understudy-proxy/understudy/fixtures/place"
 	"github.com/understudy-proxy/understudy/fixtures/stub"
-	"github.com/understudy-proxy/understudy/internal/place"
 )
 
 // Summary is what a cassette holds, at a glance.

@@ -10,9 +10,9 @@ import (
 	"github.com/goccy/go-yaml/ast"
 
 	"github.com/understudy-proxy/understudy/fixtures/cassette"
+	"github.com/understudy-proxy/understudy/fixtures/place"
 	"github.com/understudy-proxy/understudy/fixtures/stub"
 	"github.com/understudy-proxy/understudy/internal/config"
-	"github.com/understudy-proxy/understudy/internal/place"
 	"github.com/understudy-proxy/understudy/rules"
 )
 

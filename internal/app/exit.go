@@ -4,7 +4,7 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/understudy-proxy/understudy/internal/place"
+	"github.com/understudy-proxy/understudy/fixtures/place"
 )
 
 // Exit codes, a contract with scripts (docs/commands.md).

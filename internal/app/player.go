@@ -11,9 +11,9 @@ import (
 	"github.com/understudy-proxy/understudy/fixtures"
 	"github.com/understudy-proxy/understudy/fixtures/cassette"
 	"github.com/understudy-proxy/understudy/fixtures/match"
+	"github.com/understudy-proxy/understudy/fixtures/place"
 	"github.com/understudy-proxy/understudy/fixtures/stub"
 	"github.com/understudy-proxy/understudy/internal/config"
-	"github.com/understudy-proxy/understudy/internal/place"
 	"github.com/understudy-proxy/understudy/internal/timing"
 	"github.com/understudy-proxy/understudy/proxy"
 )

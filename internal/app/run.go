@@ -16,8 +16,8 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/understudy-proxy/understudy/fixtures/place"
 	"github.com/understudy-proxy/understudy/internal/config"
-	"github.com/understudy-proxy/understudy/internal/place"
 	"github.com/understudy-proxy/understudy/rules"
 )
 

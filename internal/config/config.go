@@ -6,8 +6,8 @@ import (
 	"github.com/goccy/go-yaml/ast"
 
 	"github.com/understudy-proxy/understudy/fixtures/cassette"
+	"github.com/understudy-proxy/understudy/fixtures/place"
 	"github.com/understudy-proxy/understudy/fixtures/redact"
-	"github.com/understudy-proxy/understudy/internal/place"
 )
 
 // FileName is the configuration file's usual name.

@@ -6,7 +6,7 @@ import (
 
 	"github.com/goccy/go-yaml/ast"
 
-	"github.com/understudy-proxy/understudy/internal/place"
+	"github.com/understudy-proxy/understudy/fixtures/place"
 )
 
 // input is one value on its way into the Config: a YAML node in a file, or the

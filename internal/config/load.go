@@ -10,7 +10,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/understudy-proxy/understudy/internal/place"
+	"github.com/understudy-proxy/understudy/fixtures/place"
 )
 
 // maxFile bounds a configuration file: what is larger was not written by hand.

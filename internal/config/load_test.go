@@ -10,8 +10,8 @@ import (
 	"time"
 
 	"github.com/understudy-proxy/understudy/fixtures/cassette"
+	"github.com/understudy-proxy/understudy/fixtures/place"
 	"github.com/understudy-proxy/understudy/fixtures/redact"
-	"github.com/understudy-proxy/understudy/internal/place"
 )
 
 const full = `seed: 42

@@ -8,8 +8,8 @@ import (
 
 	"github.com/goccy/go-yaml/ast"
 
+	"github.com/understudy-proxy/understudy/fixtures/place"
 	"github.com/understudy-proxy/understudy/fixtures/redact"
-	"github.com/understudy-proxy/understudy/internal/place"
 )
 
 type duration = time.Duration

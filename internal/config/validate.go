@@ -4,7 +4,7 @@ import (
 	"net"
 	"strings"
 
-	"github.com/understudy-proxy/understudy/internal/place"
+	"github.com/understudy-proxy/understudy/fixtures/place"
 )
 
 // Validate checks what single keys cannot: whether they agree. It opens nothing.

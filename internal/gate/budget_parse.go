@@ -8,7 +8,7 @@ import (
 
 	"github.com/goccy/go-yaml/ast"
 
-	"github.com/understudy-proxy/understudy/internal/place"
+	"github.com/understudy-proxy/understudy/fixtures/place"
 )
 
 const (

@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/understudy-proxy/understudy/internal/place"
+	"github.com/understudy-proxy/understudy/fixtures/place"
 )
 
 const budgetText = `regression: {cpu: 5%, allocs: 2%}
