@@ -3,6 +3,7 @@ package proxy
 import (
 	"encoding/json"
 	"net/http"
+	"strings"
 
 	"github.com/understudy-proxy/understudy/fixtures"
 )
@@ -43,6 +44,7 @@ func missProblem(m, shown *fixtures.MissError) *fixtures.Fault {
 
 // oneLine makes s fit for a header field: printable ASCII, 512 bytes at most.
 func oneLine(s string) string {
+	s = strings.ReplaceAll(s, "…", "...") // what is shortened ends so
 	b := make([]byte, 0, min(len(s), 512))
 	for i := 0; i < len(s) && len(b) < cap(b); i++ {
 		c := s[i]

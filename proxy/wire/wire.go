@@ -206,7 +206,14 @@ type UpstreamError struct {
 }
 
 // Error gives operation, subject and cause.
-func (e *UpstreamError) Error() string { return e.Op + " " + e.Addr + ": " + e.Err.Error() }
+func (e *UpstreamError) Error() string {
+	cause := e.Err
+	// The net package says operation and address once more.
+	if op, ok := cause.(*net.OpError); ok && op.Err != nil {
+		cause = op.Err
+	}
+	return e.Op + " " + e.Addr + ": " + cause.Error()
+}
 
 // Unwrap returns the cause.
 func (e *UpstreamError) Unwrap() error { return e.Err }
