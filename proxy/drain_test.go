@@ -235,3 +235,44 @@ func TestLoadKeepsTheBooks(t *testing.T) {
 		t.Errorf("%d exchanges on the books, want at least %d", len(g.books.all), 64*7)
 	}
 }
+
+// A hang that a rule asked for has no end of its own: it ends with the run, and
+// does not hold a shutdown up for the whole of Grace.
+func TestDrainEndsHangs(t *testing.T) {
+	draining, begun := make(chan struct{}), make(chan struct{}, 1)
+	p := &planned{plan: func(*Exchange) fixtures.Plan {
+		begun <- struct{}{}
+		return fixtures.Plan{Fired: []string{"hang"}, Fault: &fixtures.Fault{Kind: fixtures.FaultHang}}
+	}}
+	g := newRig(t, origin(t, "h1", sayHello), planning(p), tune(func(o *Options) { o.Draining = draining }))
+	answered := make(chan string, 1)
+	go func() { // ends with the hang
+		got, _ := g.ask(getSlash)
+		answered <- got
+	}()
+	<-begun
+	close(draining)
+	if got := <-answered; len(got) != 0 {
+		t.Errorf("a hang that ends with the run answers %q, want nothing", got)
+	}
+	if x := g.books.exchange(t, 1); x.Outcome != fixtures.OutcomeFault || x.Error != "" {
+		t.Errorf("outcome %q, error %q, want a fault without error", x.Outcome, x.Error)
+	}
+}
+
+// A client that refuses our certificate says so in several ways; each is told as what it is.
+func TestDistrust(t *testing.T) {
+	for _, c := range []struct {
+		err  error
+		want bool
+	}{
+		{io.EOF, true},
+		{errors.New("remote error: tls: unknown certificate authority"), true},
+		{errors.New("local error: tls: bad record MAC"), true},
+		{errors.New("tls: client offered only unsupported versions"), false},
+	} {
+		if got := strings.Contains(distrust(c.err), "does it trust understudy's CA?"); got != c.want {
+			t.Errorf("distrust(%v) speaks of trust: %t, want %t", c.err, got, c.want)
+		}
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"sync"
 	"testing"
@@ -278,4 +279,34 @@ func TestClockInABubble(t *testing.T) {
 	sleep(t, c, time.Now().Add(ms))
 	// A moment without a monotonic reading comes as well.
 	sleep(t, c, time.Now().Round(0).Add(ms))
+}
+
+// A wait that is given up leaves nothing behind, however far off its moment was.
+func TestCancelledWaitLeavesNothing(t *testing.T) {
+	c := NewClock(1)
+	defer c.Close()
+	gone, waits := make(chan struct{}), make(chan error, 1)
+	go func() { // ends with gone
+		waits <- c.SleepUntil(context.Background(), gone, time.Now().Add(100*365*24*time.Hour))
+	}()
+	for c.Stats().Waiters == 0 {
+		runtime.Gosched()
+	}
+	close(gone)
+	if err := <-waits; !errors.Is(err, ErrGone) {
+		t.Fatalf("SleepUntil = %v, want ErrGone", err)
+	}
+	if len(c.shards) == 0 {
+		t.Skip("no precise clock here: the runtime's timers have no goroutine to leave")
+	}
+	ended := make(chan struct{})
+	go func() { // ends with the shard's goroutine
+		c.shards[0].stopped.Wait()
+		close(ended)
+	}()
+	select {
+	case <-ended:
+	case <-time.After(10 * time.Second):
+		t.Error("the clock's goroutine waits for a moment that nobody waits for")
+	}
 }

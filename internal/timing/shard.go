@@ -99,8 +99,12 @@ func (s *shard) remove(w *waiter) bool {
 	if w.index == outside {
 		return false
 	}
-	// The alarm stays: a set one costs less than setting it again.
+	// The alarm stays: a set one costs less than setting it again. But when nobody
+	// is left, the goroutine must not wait for a moment that is nobody's any more.
 	s.heap.remove(w)
+	if now := s.clock.now(); len(s.heap) == 0 && !s.awake && s.setFor > now+linger {
+		s.set(now, now+linger)
+	}
 	return true
 }
 
