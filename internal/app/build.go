@@ -31,7 +31,8 @@ import (
 type parts struct {
 	o      Options
 	c      *config.Config
-	log    *zap.Logger
+	log    *zap.Logger // samples what repeats
+	each   *zap.Logger // does not
 	events *Events
 	start  time.Time
 	seed   uint64
@@ -103,11 +104,11 @@ func (p *parts) findCommand() error {
 }
 
 func (p *parts) makeLog() error {
-	log, err := telemetry.NewLogger(p.c.Log.Level, p.c.Log.Format, p.o.Stderr)
+	log, each, err := telemetry.NewLogger(p.c.Log.Level, p.c.Log.Format, p.o.Stderr)
 	if err != nil {
 		return Usage(err)
 	}
-	p.log = log
+	p.log, p.each = log, each
 	// With a command, standard output is the command's.
 	out := p.o.Stdout
 	if len(p.o.Command) > 0 {
@@ -249,7 +250,7 @@ func (p *parts) makeRecorder() error {
 	}
 	p.books.metrics = telemetry.NewMetrics(telemetry.Options{Version: Version, Recorder: p.recorderStats})
 	if p.c.Log.Access {
-		p.books.access = p.log
+		p.books.access = p.each
 	}
 	if p.c.Mode != config.ModeRecord && (p.c.Mode != config.ModeReplay || p.c.OnMiss != config.MissRecord) {
 		return nil

@@ -21,7 +21,7 @@ func (fixedClock) NewTicker(d time.Duration) *time.Ticker { return time.NewTicke
 
 func TestConsole(t *testing.T) {
 	var b bytes.Buffer
-	log, err := NewLogger("info", "console", &b)
+	log, _, err := NewLogger("info", "console", &b)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -40,7 +40,7 @@ func TestConsole(t *testing.T) {
 
 func TestJSON(t *testing.T) {
 	var b bytes.Buffer
-	log, err := NewLogger("debug", "json", &b)
+	log, _, err := NewLogger("debug", "json", &b)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -51,13 +51,41 @@ func TestJSON(t *testing.T) {
 	}
 }
 
+// Under load a message is sampled, but not in a log of which every line was asked for.
+func TestSampling(t *testing.T) {
+	var b bytes.Buffer
+	log, each, err := NewLogger("info", "console", &b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name string
+		log  *zap.Logger
+		want int
+	}{{"sampled", log, sampleFirst + 2}, {"each", each, 2500}} {
+		b.Reset()
+		to := c.log.WithOptions(zap.WithClock(fixedClock{}))
+		for range 2500 {
+			to.Info("rule fired")
+		}
+		if got := bytes.Count(b.Bytes(), []byte("\n")); got != c.want {
+			t.Errorf("%s: %d lines of 2500, want %d", c.name, got, c.want)
+		}
+		b.Reset()
+		to.Info("another")
+		if b.Len() == 0 {
+			t.Errorf("%s: another message was held back", c.name)
+		}
+	}
+}
+
 func TestNewLoggerErrors(t *testing.T) {
 	for _, tc := range []struct{ level, format, want string }{
 		{"loud", "json", `log level: want debug, info, warn or error, got "loud"`},
 		{"fatal", "json", `log level: want debug, info, warn or error, got "fatal"`},
 		{"info", "xml", `log format: want console or json, got "xml"`},
 	} {
-		if _, err := NewLogger(tc.level, tc.format, &bytes.Buffer{}); err == nil || err.Error() != tc.want {
+		if _, _, err := NewLogger(tc.level, tc.format, &bytes.Buffer{}); err == nil || err.Error() != tc.want {
 			t.Errorf("NewLogger(%s, %s) = %v, want %s", tc.level, tc.format, err, tc.want)
 		}
 	}
@@ -66,7 +94,7 @@ func TestNewLoggerErrors(t *testing.T) {
 // A carried field must not leak into the logger it was added to.
 func TestConsoleCloneIsApart(t *testing.T) {
 	var b bytes.Buffer
-	log, err := NewLogger("info", "console", &b)
+	log, _, err := NewLogger("info", "console", &b)
 	if err != nil {
 		t.Fatal(err)
 	}
