@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/url"
 	"os"
 	"os/signal"
 	"slices"
@@ -194,6 +195,14 @@ func (g *gateFlags) prepare(o *gate.Options) error {
 // check refuses flags that do not go together.
 func (g *gateFlags) check(o *gate.Options) error {
 	ofURL := g.via != "" || g.proxied != "" || g.ca != "" || len(g.like.Header) > 0 || g.protocol != "" || g.like.PID != 0
+	for _, f := range []struct{ name, value string }{{"--url", g.url}, {"--via", g.via}, {"--proxied", g.proxied}} {
+		if f.value == "" {
+			continue
+		}
+		if u, err := url.Parse(f.value); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+			return fmt.Errorf("%s: want a URL such as http://127.0.0.1:7001/, got %q", f.name, f.value)
+		}
+	}
 	switch {
 	case g.url == "" && ofURL:
 		return errors.New("--via, --proxied, --header, --ca-file, --protocol and --pid belong to --url\nhint: --url URL --via PROXY")

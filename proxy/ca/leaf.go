@@ -25,6 +25,7 @@ type HostError struct {
 	Reason string
 }
 
+// Error gives the host and what is wrong with it.
 func (e *HostError) Error() string {
 	return fmt.Sprintf("mint certificate for %q: %s", e.Host, e.Reason)
 }
