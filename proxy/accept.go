@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/understudy-proxy/understudy/fixtures"
+	"github.com/understudy-proxy/understudy/proxy/sock"
 	"github.com/understudy-proxy/understudy/proxy/wire"
 )
 
@@ -48,6 +49,7 @@ func (s *Server) serve(ctx context.Context, ln net.Listener, d *site) error {
 			return fmt.Errorf("accept on %s: %w", d.name, err)
 		}
 		pause = 5 * time.Millisecond
+		nc = sock.Wrap(nc)
 		open.add(nc)
 		go func() { // owned by this loop: open.wait
 			defer open.remove(nc)

@@ -48,6 +48,9 @@ func (c *peekConn) Read(p []byte) (int, error) {
 // NetConn returns the connection below, for socket options.
 func (c *peekConn) NetConn() net.Conn { return c.Conn }
 
+// Plain returns the connection below, for writing.
+func (c *peekConn) Plain() net.Conn { return c.Conn }
+
 // CloseWrite half-closes where the connection below can, and closes it otherwise.
 func (c *peekConn) CloseWrite() error {
 	if h, ok := c.Conn.(interface{ CloseWrite() error }); ok {

@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"github.com/understudy-proxy/understudy/fixtures"
+	"github.com/understudy-proxy/understudy/proxy/sock"
 )
 
 const (
@@ -24,18 +25,17 @@ var outPool = sync.Pool{New: func() any { return new([outBytes]byte) }}
 // output is the outgoing side of a connection. One goroutine uses it at a time.
 type output struct {
 	nc     net.Conn
-	tcp    *net.TCPConn // nc itself, where it can write vectors
+	vector *sock.Conn // nc, where it can write pieces from where they are; else nil
 	pooled *[outBytes]byte
 	buf    []byte
 	err    error // the first failure to write
 
-	vec  [3][]byte
-	bufs net.Buffers
+	vec [3][]byte
 }
 
 func (o *output) init(nc net.Conn) {
-	o.nc = nc
-	o.tcp, _ = nc.(*net.TCPConn)
+	o.nc = plainOf(nc)
+	o.vector, _ = o.nc.(*sock.Conn)
 }
 
 // take gets a buffer for the messages to come; free gives it back.
@@ -78,15 +78,14 @@ func (o *output) add(p []byte, suffix string) error {
 	case len(o.buf)+len(p)+len(suffix) <= outBytes:
 		o.buf = append(append(o.buf, p...), suffix...)
 		return nil
-	case o.tcp != nil && len(p) >= vectorBytes:
+	case o.vector != nil && len(p) >= vectorBytes:
 		o.vec = [3][]byte{o.buf, p, nil}
 		n := 2
 		if suffix != "" {
 			o.vec[2] = append(o.buf, suffix...)[len(o.buf):]
 			n = 3
 		}
-		o.bufs = o.vec[:n]
-		_, o.err = o.bufs.WriteTo(o.tcp)
+		o.err = o.vector.WriteVec(o.vec[:n])
 		o.vec = [3][]byte{}
 		o.reset()
 		return o.err

@@ -5,6 +5,8 @@ package http1
 import (
 	"net"
 	"syscall"
+
+	"github.com/understudy-proxy/understudy/proxy/sock"
 )
 
 // peeker looks at a socket without taking anything from it, or waiting.
@@ -27,8 +29,11 @@ func newPeeker(nc net.Conn) *peeker {
 	if err != nil {
 		return p // closed: the first use will tell
 	}
-	_, plain := nc.(*net.TCPConn)
-	p.raw, p.tls = raw, !plain
+	p.raw, p.tls = raw, true
+	switch nc.(type) {
+	case *net.TCPConn, *sock.Conn:
+		p.tls = false
+	}
 	// Made once: a look costs no allocation.
 	p.look = func(fd uintptr) bool {
 		p.n, _, p.err = syscall.Recvfrom(int(fd), p.head[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)

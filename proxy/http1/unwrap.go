@@ -23,6 +23,20 @@ func tcpOf(nc net.Conn) *net.TCPConn {
 	}
 }
 
+// plainConn is a connection made of another whose bytes are the same, but for
+// what was read ahead: writes may go to the one below.
+type plainConn interface{ Plain() net.Conn }
+
+func plainOf(nc net.Conn) net.Conn {
+	for {
+		p, ok := nc.(plainConn)
+		if !ok {
+			return nc
+		}
+		nc = p.Plain()
+	}
+}
+
 // resetConn ends nc with RST: no FIN, no close_notify. What is still in the
 // kernel's send buffer is lost. Connections without TCP below are just closed.
 func resetConn(nc net.Conn) {
@@ -68,3 +82,6 @@ func (c *leftoverConn) CloseWrite() error {
 
 // NetConn returns the connection below, for those who reach for its socket.
 func (c *leftoverConn) NetConn() net.Conn { return c.Conn }
+
+// Plain returns the connection below, for writing.
+func (c *leftoverConn) Plain() net.Conn { return c.Conn }

@@ -9,6 +9,7 @@ import (
 	"net"
 	"time"
 
+	"github.com/understudy-proxy/understudy/proxy/sock"
 	"github.com/understudy-proxy/understudy/proxy/wire"
 )
 
@@ -43,6 +44,7 @@ func (h *host) dial(ctx context.Context, offerH2 bool) (*dialled, error) {
 		}
 		return nil, &wire.UpstreamError{Op: op, Addr: h.addr, Err: cause(ctx, err)}
 	}
+	nc = sock.Wrap(nc)
 	d.nc = nc
 	d.length.connect = time.Since(start)
 	if !h.secure {

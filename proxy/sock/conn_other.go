@@ -1,0 +1,29 @@
+//go:build !linux || race
+
+package sock
+
+import "net"
+
+// Conn is a TCP connection. Raw calls are made on Linux only, and not under the
+// race detector, which learns from the net package's own what happens before what.
+type Conn struct{ *net.TCPConn }
+
+// Wrap returns nc as a *Conn where it is a *net.TCPConn, and nc itself
+// otherwise. The two are one connection: whoever closes one closes the other.
+func Wrap(nc net.Conn) net.Conn {
+	if t, ok := nc.(*net.TCPConn); ok {
+		return &Conn{t}
+	}
+	return nc
+}
+
+// NetConn returns the connection below, for its socket.
+func (c *Conn) NetConn() net.Conn { return c.TCPConn }
+
+// WriteVec writes all of the pieces, as many as the kernel takes with one call.
+// It changes nothing of v but its elements, which are used up.
+func (c *Conn) WriteVec(v [][]byte) error {
+	b := net.Buffers(v)
+	_, err := b.WriteTo(c.TCPConn)
+	return err
+}

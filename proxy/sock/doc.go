@@ -1,0 +1,13 @@
+// Package sock reads and writes TCP connections without leaving the Go
+// scheduler's sight: a socket that never blocks needs none of what the runtime
+// does around a system call that might.
+//
+// The net package tells the scheduler of each read and write, so that another
+// thread can take the processor over while the call lasts. On a socket in
+// non-blocking mode the call never lasts, but on a busy machine the scheduler's
+// monitor takes the processor away all the same, and threads change places for
+// nothing. Here the calls are made raw; waiting is the netpoller's as ever, and
+// so are deadlines and closing.
+//
+// It changes no byte and no error, and knows no protocol.
+package sock
