@@ -159,7 +159,7 @@ func (p *Pipeline) begin(w wire.ResponseWriter, r *wire.Request, c *wire.Conn) *
 	x.Rate = p.load.rate.add(x.Elapsed)
 	v.x = x
 	if r.Body != nil {
-		v.body = newBodyTee(r, func() { w.Gone() })
+		v.body = newBodyTee(r, w.Watch)
 		r.Body = v.body
 	} else {
 		x.Times.RequestRead = max(time.Since(v.start), 1)

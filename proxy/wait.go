@@ -47,7 +47,7 @@ func (v *visit) watch() {
 			return
 		}
 	}
-	v.w.Gone()
+	v.w.Watch()
 }
 
 // slowWrite is from where a write counts as the client's time: one that the

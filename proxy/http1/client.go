@@ -143,8 +143,9 @@ func (c *Conn) RoundTrip(ctx context.Context, r *wire.Request) (*wire.Response, 
 	c.state = connBusy
 	c.mu.Unlock()
 
-	t := &trip{c: c, req: r, reused: c.served.Load() > 0}
-	t.stop = afterFunc(ctx, func() { _ = c.Close() })
+	t := tripPool.Get().(*trip)
+	t.c, t.req, t.reused, t.lent = c, r, c.served.Load() > 0, true
+	t.watch(ctx)
 	c.src.open()
 	c.out.take()
 	err := t.send()
@@ -153,16 +154,16 @@ func (c *Conn) RoundTrip(ctx context.Context, r *wire.Request) (*wire.Response, 
 	}
 	if err != nil {
 		_ = c.Close()
-		t.stop()
+		t.unwatch()
 		return nil, t.explain(ctx, err)
 	}
 	return &t.resp, nil
 }
 
 // release makes the connection idle again, or closes it where that cannot be.
-func (c *Conn) release(stop func() bool) {
+func (c *Conn) release(t *trip) {
 	c.mu.Lock()
-	ok := stop() && c.state == connBusy && c.src.buffered() == 0 && c.src.err == nil
+	ok := t.unwatch() && c.state == connBusy && c.src.buffered() == 0 && c.src.err == nil
 	if ok {
 		c.src.free()
 		c.state = connIdle
@@ -205,7 +206,7 @@ func (t *trip) receive() error {
 			return t.readError(err)
 		}
 		r := &t.resp
-		*r = wire.Response{}
+		*r = wire.Response{Header: t.fields}
 		in, err := parseResponse(head, lines, t.req.Method, r)
 		if err != nil {
 			return err
@@ -218,8 +219,10 @@ func (t *trip) receive() error {
 			if t.req.Inform != nil {
 				t.req.Inform(r.Status, r.Header)
 			}
+			t.fields = nil // who was told may keep it
 			continue
 		}
+		t.fields = r.Header[:0]
 		c.served.Add(1)
 		r.Trace = wire.Trace{Reused: t.reused, FirstAt: firstAt, RemoteNet: c.nc.RemoteAddr()}
 		return t.begin(in)
@@ -239,7 +242,7 @@ func (t *trip) begin(in responseInfo) error {
 		if r.Status == 101 && !t.plan.upgrade || !sent {
 			return violation("switched protocols unasked")
 		}
-		if !t.stop() || !c.detach() {
+		if !t.unwatch() || !c.detach() {
 			return net.ErrClosed
 		}
 		r.Body = nothing{}
@@ -249,11 +252,6 @@ func (t *trip) begin(in responseInfo) error {
 		return nil
 	}
 	t.keep = in.keep
-	if in.body == noBody {
-		r.Body = nothing{}
-		t.received(true)
-		return nil
-	}
 	t.body.t = t
 	t.body.br.init(&c.src, in.body, r.Length)
 	r.Body = &t.body

@@ -15,6 +15,7 @@ type requestContext struct {
 	done  chan struct{} // made when somebody asks for it
 	err   error
 	after []*func()
+	conn  *Conn // closed when the context ends; nil for none
 }
 
 var closedChan = func() chan struct{} {
@@ -69,6 +70,37 @@ func (c *requestContext) AfterFunc(f func()) (stop func() bool) {
 	}
 }
 
+// attach has u closed when the context ends, at no cost; false where something
+// is attached already, or the context has ended.
+func (c *requestContext) attach(u *Conn) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err != nil || c.conn != nil {
+		return false
+	}
+	c.conn = u
+	return true
+}
+
+// detach undoes attach; false where the context has ended first.
+func (c *requestContext) detach(u *Conn) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.conn != u {
+		return false
+	}
+	c.conn = nil
+	return true
+}
+
+// untouched reports whether nobody ever asked for the context's end, and so
+// nobody can still be waiting for it.
+func (c *requestContext) untouched() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.done == nil && len(c.after) == 0 && c.conn == nil
+}
+
 // cancel ends the context; the first call counts.
 func (c *requestContext) cancel() {
 	c.mu.Lock()
@@ -80,9 +112,12 @@ func (c *requestContext) cancel() {
 	if c.done != nil {
 		close(c.done)
 	}
-	after := c.after
-	c.after = nil
+	after, conn := c.after, c.conn
+	c.after, c.conn = nil, nil
 	c.mu.Unlock()
+	if conn != nil {
+		go conn.Close() // a close may wait, under TLS
+	}
 	for _, f := range after {
 		go (*f)() // owned by whoever asked for it
 	}

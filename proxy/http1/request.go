@@ -18,8 +18,11 @@ type requestInfo struct {
 	head    bool
 }
 
-// parseRequest reads a request's head, as readHead returns it, into r. What
-// it returns as error is *BadRequestError.
+// usualFields is room for the fields of most heads.
+const usualFields = 12
+
+// parseRequest reads a request's head, as readHead returns it, into r, whose
+// Header gives the array. What it returns as error is *BadRequestError.
 func parseRequest(head string, lines int, r *wire.Request) (requestInfo, error) {
 	var in requestInfo
 	if lines == 0 {
@@ -29,8 +32,8 @@ func parseRequest(head string, lines int, r *wire.Request) (requestInfo, error) 
 	if err := parseRequestLine(line, r, &in); err != nil {
 		return in, err
 	}
-	if lines > 1 {
-		r.Header = make(fixtures.Header, 0, lines-1)
+	if lines-1 > cap(r.Header) {
+		r.Header = make(fixtures.Header, 0, max(lines-1, usualFields))
 	}
 	var fr fieldFraming
 	hosts, host := 0, ""

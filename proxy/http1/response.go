@@ -200,7 +200,7 @@ func (w *response) breakOff(b wire.Break) error {
 	return err
 }
 
-func (w *response) Gone() <-chan struct{} { return w.c.watch.start() }
+func (w *response) Watch() { w.c.watch.start() }
 
 // Hijack gives away the connection. Where nothing was read beyond the request,
 // it is the very net.Conn that ServeConn was given, so that copies can splice.

@@ -15,7 +15,8 @@ type responseInfo struct {
 	keep bool // it may serve another request after this response
 }
 
-// parseResponse reads a response's head, as readHead returns it, into r. It
+// parseResponse reads a response's head, as readHead returns it, into r, whose
+// Header gives the array. It
 // lets pass what real servers get wrong without harm: a missing reason or the
 // space before it, folded fields, a Content-Length beside chunked coding,
 // which then does not count. Its errors are *ProtocolError.
@@ -28,8 +29,8 @@ func parseResponse(head string, lines int, method string, r *wire.Response) (res
 	if !parseStatusLine(line, r) {
 		return in, violation("malformed status line")
 	}
-	if lines > 1 {
-		r.Header = make(fixtures.Header, 0, lines-1)
+	if lines-1 > cap(r.Header) {
+		r.Header = make(fixtures.Header, 0, max(lines-1, usualFields))
 	}
 	var fr fieldFraming
 	for head != "" {

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/understudy-proxy/understudy/fixtures"
 	"github.com/understudy-proxy/understudy/proxy/wire"
 )
 
@@ -68,6 +69,7 @@ func (s *Server) ServeConn(ctx context.Context, nc net.Conn, info *wire.Conn) er
 	defer func() {
 		stop()
 		s.untrack(c)
+		c.watch.retire()
 		if !c.hijacked {
 			_ = nc.Close()
 		}
@@ -140,25 +142,39 @@ type serverConn struct {
 	halved   bool // closeWrite was called
 }
 
-// exchange is all that one request needs, in one allocation.
+// exchange is all that one request needs, in one allocation, which the next
+// request on the connection uses again.
 type exchange struct {
-	c    *serverConn
-	in   requestInfo
-	req  wire.Request
-	ctx  requestContext
-	body requestBody
-	rw   response
+	c      *serverConn
+	in     requestInfo
+	req    wire.Request
+	ctx    requestContext
+	body   requestBody
+	rw     response
+	fields fixtures.Header // the array of req.Header
+}
+
+// renew makes x ready for the next request, or returns a new one where somebody
+// may still hold x: who reads its body, waits for its context, or took it over.
+func (x *exchange) renew() *exchange {
+	if x.in.body != noBody || !x.ctx.untouched() {
+		return &exchange{c: x.c}
+	}
+	fields := x.fields
+	clear(fields[:cap(fields)])
+	*x = exchange{c: x.c, fields: fields[:0]}
+	return x
 }
 
 // serve is the connection's life.
 func (c *serverConn) serve() error {
-	for {
+	for x := (&exchange{c: c}); ; x = x.renew() {
 		ok, err := c.await()
 		if !ok {
 			return err
 		}
-		x := &exchange{c: c}
 		x.req.At = time.Now()
+		x.req.Header = x.fields
 		if err := c.readRequest(x); err != nil {
 			return c.refuse(err)
 		}
@@ -263,6 +279,7 @@ func (c *serverConn) readRequest(x *exchange) error {
 		return cutShort(err)
 	}
 	x.in, err = parseRequest(head, lines, &x.req)
+	x.fields = x.req.Header[:0]
 	return err
 }
 

@@ -67,8 +67,9 @@ func TestTimeoutsSpareHandlers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &Server{IdleTimeout: time.Second, HeadTimeout: time.Second}
 		s.Handler = wire.HandlerFunc(func(ctx context.Context, w wire.ResponseWriter, r *wire.Request) {
+			w.Watch()
 			select {
-			case <-w.Gone():
+			case <-ctx.Done():
 				t.Error("the client is said to be gone")
 			case <-time.After(time.Minute):
 			}
@@ -94,14 +95,14 @@ func TestGone(t *testing.T) {
 		var after time.Duration
 		s.Handler = wire.HandlerFunc(func(ctx context.Context, w wire.ResponseWriter, r *wire.Request) {
 			start := time.Now()
-			<-w.Gone()
+			w.Watch()
 			<-ctx.Done()
 			after = time.Since(start)
 			_ = w.WriteHead(&wire.Head{Status: 200})
 			if err := w.Finish(nil); err == nil {
 				t.Error("Finish after the client left gave no error")
 			}
-			<-w.Gone() // still closed
+			w.Watch() // and nothing comes of it
 		})
 		nc, ended := piped(t.Context(), s)
 		_, _ = io.WriteString(nc, get)
@@ -117,10 +118,10 @@ func TestGone(t *testing.T) {
 // The look-out must not lose what the client pipelines meanwhile.
 func TestGoneKeepsPipelinedBytes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := &Server{Handler: wire.HandlerFunc(func(_ context.Context, w wire.ResponseWriter, r *wire.Request) {
-			gone := w.Gone()
+		s := &Server{Handler: wire.HandlerFunc(func(ctx context.Context, w wire.ResponseWriter, r *wire.Request) {
+			w.Watch()
 			select {
-			case <-gone:
+			case <-ctx.Done():
 				t.Error("gone while the client waits")
 			case <-time.After(time.Second):
 			}
@@ -152,7 +153,7 @@ func TestGoneKeepsPipelinedBytes(t *testing.T) {
 func TestHijackAfterGone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &Server{Handler: wire.HandlerFunc(func(_ context.Context, w wire.ResponseWriter, r *wire.Request) {
-			w.Gone()
+			w.Watch()
 			time.Sleep(time.Second)
 			nc, err := w.Hijack()
 			if err != nil {
@@ -160,7 +161,7 @@ func TestHijackAfterGone(t *testing.T) {
 				return
 			}
 			defer nc.Close()
-			w.Gone()
+			w.Watch()
 			time.Sleep(time.Second)
 			p := make([]byte, 10)
 			n, err := io.ReadFull(nc, p)

@@ -1,6 +1,7 @@
 package http1
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -22,7 +23,12 @@ type trip struct {
 	body   responseBody
 	plan   sendPlan
 	reused bool
-	stop   func() bool // ends the watch on the request's context
+	// What ends the watch on the request's context: its own, where that is ours.
+	ctx  *requestContext
+	stop func() bool
+
+	fields fixtures.Header // the array of resp.Header
+	lent   bool            // it may be given back: nobody else is at it
 
 	answered bool      // a byte of a response came; RoundTrip's goroutine's own
 	keep     bool      // the response lets the connection stay; set before it is handed out
@@ -37,6 +43,33 @@ type trip struct {
 	taken     bool // bytes were read from the request's body
 	done      bool // the response was received
 	good      bool // and read to its end
+}
+
+var tripPool = sync.Pool{New: func() any { return new(trip) }}
+
+// watch has the connection closed when ctx ends; unwatch stops that, and
+// reports whether it came first.
+func (t *trip) watch(ctx context.Context) {
+	if own, ok := ctx.(*requestContext); ok && own.attach(t.c) {
+		t.ctx = own
+		return
+	}
+	t.stop = afterFunc(ctx, func() { _ = t.c.Close() })
+}
+
+func (t *trip) unwatch() bool {
+	if t.ctx != nil {
+		return t.ctx.detach(t.c)
+	}
+	return t.stop()
+}
+
+// free gives t back to the pool.
+func (t *trip) free() {
+	fields := t.fields
+	clear(fields[:cap(fields)])
+	*t = trip{fields: fields[:0]}
+	tripPool.Put(t)
 }
 
 // send writes the request, or has its body streamed by another goroutine.
@@ -70,6 +103,7 @@ func (t *trip) send() error {
 			t.verdict = make(chan bool, 1)
 		}
 		out.buf = b
+		t.lent = false
 		go t.stream() // ends with the request's body or the connection; see wire.Response.Body
 		return nil
 	}
@@ -123,7 +157,7 @@ func (t *trip) stream() {
 		// What was sent cannot be taken back; only the connection's end tells.
 		_ = c.Close()
 	case done && good:
-		c.release(t.stop)
+		c.release(t)
 	}
 }
 
@@ -211,10 +245,10 @@ func (t *trip) received(good bool) {
 	t.mu.Unlock()
 	switch {
 	case !good, sent && err != nil:
-		t.stop()
+		t.unwatch()
 		_ = t.c.Close()
 	case sent:
-		t.c.release(t.stop)
+		t.c.release(t)
 	default:
 		// The upstream answered early: soon the last of the body is sent, or
 		// the connection is of no more use.
@@ -223,7 +257,7 @@ func (t *trip) received(good bool) {
 			sent := t.sent
 			t.mu.Unlock()
 			if !sent {
-				t.stop()
+				t.unwatch()
 				_ = t.c.Close()
 			}
 		})
@@ -261,6 +295,21 @@ func (b *responseBody) Read(p []byte) (int, error) {
 	}
 	b.t.received(err == io.EOF)
 	return n, err
+}
+
+// Release gives the response back to be used again. It does nothing where that
+// cannot be told to be safe.
+func (b *responseBody) Release() {
+	t := b.t
+	if t == nil || !t.lent {
+		return
+	}
+	t.mu.Lock()
+	over := t.done && t.sent
+	t.mu.Unlock()
+	if over {
+		t.free()
+	}
 }
 
 // Arrived reports whether some of the body, or its end, is there already.

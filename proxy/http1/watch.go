@@ -5,9 +5,13 @@ import (
 	"time"
 )
 
-// goneAfter is how long a request is served before a look-out for the client's
-// leaving costs anything.
-const goneAfter = 10 * time.Millisecond
+const (
+	// goneAfter is how long a request is served before a look-out for the client's
+	// leaving costs anything.
+	goneAfter = 10 * time.Millisecond
+	// lookAgain is when to look next where the request of then was younger.
+	lookAgain = 2 * goneAfter
+)
 
 // watch notices that the client left while its request is being served: it
 // reads ahead into the connection's buffer, where pipelined bytes stay for the
@@ -15,36 +19,47 @@ const goneAfter = 10 * time.Millisecond
 type watch struct {
 	src *source
 
-	mu      sync.Mutex
-	ctx     *requestContext // of the request being served
-	gone    chan struct{}   // nil until asked for
-	left    bool            // gone is closed
-	off     bool            // the connection has another reader now
+	mu   sync.Mutex
+	ctx  *requestContext // of the request being served
+	left bool            // ctx was ended
+	off  bool            // the connection has another reader now
+	// since is when the request under way was first to be watched; zero while
+	// none is.
+	since time.Time
+	// timer calls look. It goes on over requests, and over their ends: quick
+	// ones do not pay for it.
 	timer   *time.Timer
+	armed   bool
 	reading chan struct{} // closed when the background read has ended
 }
 
 // begin makes the watch ready for a request; end is its counterpart.
 func (w *watch) begin(ctx *requestContext) {
 	w.mu.Lock()
-	w.ctx, w.gone, w.left = ctx, nil, false
+	w.ctx, w.left = ctx, false
 	w.mu.Unlock()
 }
 
-// start returns the channel that leave closes, and looks out from goneAfter on.
-func (w *watch) start() <-chan struct{} {
+// start looks out from goneAfter on, or a little later.
+func (w *watch) start() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.gone == nil {
-		w.gone = make(chan struct{})
-		if w.left {
-			close(w.gone)
-		}
+	if w.left || w.off || w.ctx == nil || w.reading != nil || !w.since.IsZero() {
+		return
 	}
-	if !w.left && !w.off && w.ctx != nil && w.timer == nil && w.reading == nil {
-		w.timer = time.AfterFunc(goneAfter, w.look)
+	w.since = time.Now()
+	if !w.armed {
+		w.arm(goneAfter)
 	}
-	return w.gone
+}
+
+func (w *watch) arm(after time.Duration) {
+	w.armed = true
+	if w.timer == nil {
+		w.timer = time.AfterFunc(after, w.look)
+	} else {
+		w.timer.Reset(after)
+	}
 }
 
 // leave marks the client as gone.
@@ -56,9 +71,6 @@ func (w *watch) leave() {
 		return
 	}
 	w.left = true
-	if w.gone != nil {
-		close(w.gone)
-	}
 	w.mu.Unlock()
 	ctx.cancel()
 }
@@ -67,11 +79,16 @@ func (w *watch) leave() {
 // It runs in the timer's goroutine, owned by stop.
 func (w *watch) look() {
 	w.mu.Lock()
-	if w.timer == nil {
+	w.armed = false
+	if w.since.IsZero() || w.off || w.reading != nil {
 		w.mu.Unlock()
-		return // stopped as it fired
+		return
 	}
-	w.timer = nil
+	if time.Since(w.since) < goneAfter {
+		w.arm(lookAgain)
+		w.mu.Unlock()
+		return
+	}
 	done := make(chan struct{})
 	w.reading = done
 	w.mu.Unlock()
@@ -92,10 +109,7 @@ func (w *watch) look() {
 // stop ends the look-out; afterwards the source is the caller's again.
 func (w *watch) stop() {
 	w.mu.Lock()
-	if w.timer != nil {
-		w.timer.Stop() // where it fired already, look sees the nil
-		w.timer = nil
-	}
+	w.since = time.Time{}
 	done := w.reading
 	w.reading = nil
 	w.mu.Unlock()
@@ -111,6 +125,9 @@ func (w *watch) stop() {
 func (w *watch) retire() {
 	w.mu.Lock()
 	w.off = true
+	if w.timer != nil {
+		w.timer.Stop() // where it fired already, look sees off
+	}
 	w.mu.Unlock()
 	w.stop()
 }

@@ -425,14 +425,13 @@ func TestBreakCodes(t *testing.T) {
 	}
 }
 
-// The client's RST_STREAM ends ctx and closes Gone; so does its leaving.
+// The client's RST_STREAM ends ctx; so does its leaving.
 func TestGone(t *testing.T) {
 	heard := make(chan error, 2)
 	begun := make(chan struct{}, 2)
 	addr := listen(t, &Server{Handler: wire.HandlerFunc(func(ctx context.Context, w wire.ResponseWriter, _ *wire.Request) {
-		gone := w.Gone()
+		w.Watch()
 		begun <- struct{}{}
-		<-gone
 		<-ctx.Done()
 		_, err := w.Write([]byte("x"))
 		heard <- err

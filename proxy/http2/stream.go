@@ -29,7 +29,6 @@ type stream struct {
 	localDone  bool // we have
 	closed     bool // it is out of conn.streams
 	err        error
-	gone       chan struct{} // made by the first Gone
 
 	declared int64 // content-length, -1 where there was none
 	got      int64
@@ -51,9 +50,6 @@ func (st *stream) leave(err error) {
 		return
 	}
 	st.err = err
-	if st.gone != nil {
-		close(st.gone)
-	}
 	st.cancel()
 	st.wake.Broadcast()
 }

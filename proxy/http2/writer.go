@@ -265,19 +265,8 @@ func (c *conn) goAway(st *stream, code xhttp2.ErrCode) {
 	c.endIfDone()
 }
 
-// Gone is closed when the client resets the stream or leaves.
-func (w *writer) Gone() <-chan struct{} {
-	st := w.st
-	st.c.mu.Lock()
-	defer st.c.mu.Unlock()
-	if st.gone == nil {
-		st.gone = make(chan struct{})
-		if st.err != nil {
-			close(st.gone)
-		}
-	}
-	return st.gone
-}
+// Watch has nothing to do: the connection is always read.
+func (w *writer) Watch() {}
 
 // Hijack is not possible: the connection belongs to all its streams.
 func (w *writer) Hijack() (net.Conn, error) {

@@ -57,7 +57,7 @@ func (h *host) roundTrip(ctx context.Context, r *wire.Request) (*wire.Response, 
 
 // roundTrip1 speaks HTTP/1.
 func (h *host) roundTrip1(ctx context.Context, r *wire.Request) (*wire.Response, error) {
-	if l := h.takeIdle(); l != nil {
+	if l := h.takeIdle(time.Now()); l != nil {
 		res, err := l.roundTrip(ctx, r)
 		if err == nil || !mayRetry(ctx, r, err) {
 			return res, err
@@ -216,9 +216,14 @@ func (h *host) take2() *http2.Conn {
 	return nil
 }
 
+// freshFor is how long a connection that has served several requests is taken
+// to be alive without a look. A server closes what has been idle for seconds,
+// or says so in its last answer; a look costs a system call.
+const freshFor = 10 * time.Millisecond
+
 // takeIdle returns the idle connection that was used last, nil if there is
 // none. One that the server has closed meanwhile is thrown away.
-func (h *host) takeIdle() *line {
+func (h *host) takeIdle(now time.Time) *line {
 	for {
 		h.mu.Lock()
 		n := len(h.idle)
@@ -229,8 +234,9 @@ func (h *host) takeIdle() *line {
 		l := h.idle[n-1]
 		h.idle[n-1] = nil
 		h.idle = h.idle[:n-1]
+		fresh := now.Sub(l.since) < freshFor
 		h.mu.Unlock()
-		if !l.Stale() {
+		if fresh && l.Served() > 1 || !l.Stale() {
 			return l
 		}
 		_ = l.Close()

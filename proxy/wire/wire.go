@@ -72,7 +72,9 @@ type Request struct {
 }
 
 // Handler serves one request. When it returns without having called Finish or
-// Break on w, the engine breaks the exchange off like Break(Abort).
+// Break on w, the engine breaks the exchange off like Break(Abort). Neither r, nor
+// the array of r.Header, nor w may be used after it has returned, but by who still
+// reads r's body; strings may be kept.
 // ctx ends when the server shuts down for good or the handler returns, and when
 // an engine notices that the client went away.
 type Handler interface {
@@ -101,7 +103,7 @@ type Head struct {
 }
 
 // ResponseWriter answers one request. Its methods are called from one
-// goroutine at a time. All but Gone return an error once the client's
+// goroutine at a time. All but Watch return an error once the client's
 // connection is broken.
 //
 // The engine owns framing: it takes connection-level fields (Connection,
@@ -129,12 +131,12 @@ type ResponseWriter interface {
 	// Break ends the exchange by force; see Break. What is buffered is flushed
 	// first, except for Reset on HTTP/1. There, Reset is allowed after Finish, too.
 	Break(b Break) error
-	// Gone returns a channel that is closed when the client has left. The first
-	// call starts the watch, cheaply: an engine may look only after some
+	// Watch looks out for the client's leaving from here on, which ends the
+	// request's context. It is cheap: an engine may look only after some
 	// milliseconds. Must not be called while the request's body is being read;
 	// reading it ends the watch, which a further call starts again. It may be called
 	// from any goroutine.
-	Gone() <-chan struct{}
+	Watch()
 	// Hijack hands over the connection for good, with what was read of it
 	// beyond this request coming first from its Read: after it, only the
 	// caller writes, reads and closes. h2: errors.ErrUnsupported.
@@ -167,7 +169,9 @@ type Response struct {
 	Header fixtures.Header
 	// Body is never nil. Read returns what has arrived; Close gives the connection
 	// back or ends it. It may have a method Arrived() bool, which reports whether
-	// some of it can be read without waiting.
+	// some of it can be read without waiting, and one Release(), which may be called
+	// once after Close: it gives the Response and the array of Header back to be
+	// used again, and neither may be touched from then on.
 	Body    io.ReadCloser
 	Length  int64 // 0 for none, -1 where it is unknown
 	Chunked bool
