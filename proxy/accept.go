@@ -101,7 +101,7 @@ func (o *connSet) wait(grace time.Duration) {
 // take serves one connection and accounts for it.
 func (d *site) take(ctx context.Context, nc net.Conn) {
 	s := &session{site: d, life: ctx, conn: wire.Conn{
-		ID: d.ids.Add(1), Door: d.name, Client: nc.RemoteAddr(), Local: nc.LocalAddr(), At: time.Now(),
+		ID: d.ids.Add(1), Door: d.name, Client: nc.RemoteAddr(), From: hostOf(nc.RemoteAddr()), Local: nc.LocalAddr(), At: time.Now(),
 	}}
 	if d.Observer != nil {
 		d.Observer.ConnOpened(&s.conn)

@@ -33,9 +33,8 @@ type answer struct {
 	ours bool
 	// instead is set where it takes the place of one that came, which stays on record.
 	instead bool
-	// arrived reports whether the next part is there already; nil where nobody can tell.
-	arrived func() bool
-	// detach lets the upstream go on when the client leaves; abandon ends it.
+	// detach lets the upstream go on when the client leaves; abandon ends it. nil where
+	// the upstream ends with the client.
 	detach, abandon func()
 	switched        net.Conn // the upstream's connection after a 101; else nil
 	close           func()
@@ -93,6 +92,7 @@ func (v *visit) record() {
 		return
 	}
 	v.x.Recording = true
+	v.x.Request.Header = v.x.Request.Header.Clone() // the array is the engine's
 	v.tape = &tape{to: to}
 	if v.body != nil {
 		v.body.record(v.tape)

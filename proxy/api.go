@@ -77,6 +77,8 @@ type Observer interface {
 	// ConnClosed ends what ConnOpened began.
 	ConnClosed(c *wire.Conn, end ConnEnd)
 	ExchangeBegun(x *Exchange)
+	// ExchangeDone ends what ExchangeBegun began. x and the arrays in it are the
+	// pipeline's again when it returns; strings may be kept.
 	ExchangeDone(x *Exchange)
 }
 

@@ -29,8 +29,8 @@ type bend struct {
 // in which nothing was there to send cannot be caught up.
 const pieceTime = 10 * time.Millisecond
 
-func newBend(plan *fixtures.Plan, length int64) *bend {
-	b := &bend{rate: plan.BytesPerSecond, drip: plan.Drip, limit: -1}
+func newBend(plan *fixtures.Plan, length int64) bend {
+	b := bend{rate: plan.BytesPerSecond, drip: plan.Drip, limit: -1}
 	f := plan.Fault
 	if f == nil {
 		return b

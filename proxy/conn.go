@@ -69,3 +69,14 @@ func hostname(host string) string {
 	}
 	return host
 }
+
+// hostOf returns an address without its port.
+func hostOf(a net.Addr) string {
+	if t, ok := a.(*net.TCPAddr); ok {
+		return t.IP.String()
+	}
+	if a == nil {
+		return ""
+	}
+	return hostname(a.String())
+}

@@ -8,34 +8,56 @@ import (
 
 // endToEnd returns h without the fields for one hop alone (RFC 9110, 7.6.1), with edits applied;
 // h itself where nothing changes. Transfer-Encoding and Content-Length stay:
-// framing is the engines' affair. So do Upgrade and its Connection field.
-func endToEnd(h fixtures.Header, edits []fixtures.Edit) fixtures.Header {
-	kept := h
-	for i := range h {
-		if hopByHop(h[i].Name) {
-			kept = withoutHop(h, len(edits))
-			break
-		}
+// framing is the engines' affair. So do Upgrade and its Connection field. What
+// changes is written into the array of room, which may be nil.
+func endToEnd(h fixtures.Header, edits []fixtures.Edit, room *fixtures.Header) fixtures.Header {
+	hop := hasHop(h)
+	if !hop && len(edits) == 0 {
+		return h
 	}
-	if len(edits) == 0 {
-		return kept
+	var kept fixtures.Header
+	if room != nil {
+		kept = (*room)[:0]
 	}
-	kept = append(make(fixtures.Header, 0, len(kept)+len(edits)), kept...)
-	for _, e := range edits {
-		switch e.Op {
-		case fixtures.EditSet:
-			kept.Set(e.Name, e.Value)
-		case fixtures.EditAdd:
-			kept.Add(e.Name, e.Value)
-		case fixtures.EditRemove:
-			kept.Del(e.Name)
-		}
+	if hop {
+		kept = withoutHop(h, kept)
+	} else {
+		kept = append(kept, h...)
+	}
+	kept = edited(kept, edits)
+	if room != nil {
+		*room = kept
 	}
 	return kept
 }
 
-// withoutHop returns a copy of h without the fields for one hop.
-func withoutHop(h fixtures.Header, room int) fixtures.Header {
+// edited applies edits to h, in place where there is room.
+func edited(h fixtures.Header, edits []fixtures.Edit) fixtures.Header {
+	for _, e := range edits {
+		switch e.Op {
+		case fixtures.EditSet:
+			h.Set(e.Name, e.Value)
+		case fixtures.EditAdd:
+			h.Add(e.Name, e.Value)
+		case fixtures.EditRemove:
+			h.Del(e.Name)
+		}
+	}
+	return h
+}
+
+// hasHop reports whether h has fields for one hop alone.
+func hasHop(h fixtures.Header) bool {
+	for i := range h {
+		if hopByHop(h[i].Name) {
+			return true
+		}
+	}
+	return false
+}
+
+// withoutHop appends h to kept, without the fields for one hop.
+func withoutHop(h, kept fixtures.Header) fixtures.Header {
 	upgrade := h.HasToken("Connection", "upgrade")
 	var listed []string
 	for _, v := range h.Values("Connection") {
@@ -45,7 +67,6 @@ func withoutHop(h fixtures.Header, room int) fixtures.Header {
 			}
 		}
 	}
-	kept := make(fixtures.Header, 0, len(h)+room)
 	for _, f := range h {
 		switch {
 		case upgrade && strings.EqualFold(f.Name, "Upgrade"):

@@ -35,8 +35,11 @@ func TestEndToEnd(t *testing.T) {
 			{Op: fixtures.EditAdd, Name: "C", Value: "4"}, {Op: fixtures.EditAdd, Name: "C", Value: "5"}}},
 	} {
 		before := tc.in.Clone()
-		if got := endToEnd(tc.in, tc.edits); len(got)+len(tc.want) > 0 && !reflect.DeepEqual(got, tc.want) {
-			t.Errorf("%s: endToEnd(%v) = %v, want %v", tc.name, before, got, tc.want)
+		room := fields("left", "over")
+		for _, room := range []*fixtures.Header{nil, &room} {
+			if got := endToEnd(tc.in, tc.edits, room); len(got)+len(tc.want) > 0 && !reflect.DeepEqual(got, tc.want) {
+				t.Errorf("%s: endToEnd(%v) = %v, want %v", tc.name, before, got, tc.want)
+			}
 		}
 		if !reflect.DeepEqual(tc.in, before) {
 			t.Errorf("%s: the header given was changed to %v", tc.name, tc.in)

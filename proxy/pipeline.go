@@ -4,7 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"net"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -86,7 +86,7 @@ func (p *Pipeline) InFlight() int { return int(p.load.inFlight.Load()) }
 // visit is one exchange's way through the pipeline.
 type visit struct {
 	p *Pipeline
-	x *Exchange
+	x *Exchange // &ex
 	w wire.ResponseWriter
 	r *wire.Request
 
@@ -101,6 +101,58 @@ type visit struct {
 	served                            time.Time // when the client was done with; zero: at the end
 
 	perHost *atomic.Int64
+
+	// What most visits need, in one piece of memory that others use again: see free.
+	ex      Exchange
+	out     wire.Request // as it goes upstream
+	reply   upstreamBody
+	ans     answer
+	bend    bend
+	headers struct{ out, in fixtures.Header } // arrays: the request's to the upstream, the response's to the client
+	bound   bound
+}
+
+// bound are a visit's own functions, made once: each would be an allocation.
+type bound struct {
+	inform func(status int, h fixtures.Header)
+	next   func() ([]byte, time.Time, error)
+	shut   func()
+}
+
+var visitPool = sync.Pool{New: func() any {
+	v := &visit{}
+	v.bound = bound{inform: v.inform, next: v.reply.next, shut: v.reply.close}
+	return v
+}}
+
+// framesPooled is how many frames of a body a pooled visit may keep room for.
+const framesPooled = 64
+
+// free lets others use v's memory, unless somebody may still hold some of it:
+// who reads a body on a goroutine of its own, keeps a tape, or was in the middle
+// of something that went wrong.
+func (v *visit) free(err error) {
+	if err != nil || v.body != nil || v.tape != nil || v.x.Outcome != fixtures.OutcomeComplete || v.ans.switched != nil {
+		return
+	}
+	var frames []fixtures.Frame
+	if v.ans.live { // else they are a recording's
+		b, ok := v.reply.resp.Body.(interface{ Release() })
+		if !ok {
+			return // the engine below may still look at v.out
+		}
+		b.Release()
+		if f := v.ex.Response.Body.Frames; cap(f) <= framesPooled {
+			frames = f[:0]
+		}
+	}
+	h := v.headers
+	clear(h.out[:cap(h.out)])
+	clear(h.in[:cap(h.in)])
+	*v = visit{bound: v.bound}
+	v.headers.out, v.headers.in = h.out[:0], h.in[:0]
+	v.ex.Response.Body.Frames = frames
+	visitPool.Put(v)
 }
 
 // Serve takes one exchange the whole way: read, plan, hold, refuse or break,
@@ -113,6 +165,7 @@ func (p *Pipeline) Serve(ctx context.Context, w wire.ResponseWriter, r *wire.Req
 			err = v.panicked(panicked)
 		}
 		v.finish(err)
+		v.free(err)
 	}()
 	err = v.run(ctx)
 }
@@ -144,11 +197,13 @@ func (v *visit) run(ctx context.Context) error {
 // begin opens the books on an exchange. Scheme, Host and Target of r must be
 // those of the upstream.
 func (p *Pipeline) begin(w wire.ResponseWriter, r *wire.Request, c *wire.Conn) *visit {
-	v := &visit{p: p, w: w, r: r, start: r.At}
-	x := &Exchange{Wire: c, Elapsed: max(r.At.Sub(p.o.Start), 0)}
+	v := visitPool.Get().(*visit)
+	v.p, v.w, v.r, v.start = p, w, r, r.At
+	x := &v.ex
+	x.Wire, x.Elapsed = c, max(r.At.Sub(p.o.Start), 0)
 	x.ID = p.ids.Add(1)
 	x.Conn = c.ID
-	x.Client = hostOf(c.Client)
+	x.Client = c.From
 	x.At = r.At
 	x.Request = fixtures.Request{
 		Proto: r.Proto, Method: r.Method, Scheme: r.Scheme, Host: r.Host, Target: r.Target, Header: r.Header,
@@ -241,15 +296,4 @@ func (v *visit) panicked(what any) error {
 	v.x.Outcome = fixtures.OutcomeInternal
 	_ = v.w.Break(wire.Break{Kind: wire.Abort}) // fails where the exchange had ended
 	return fmt.Errorf("internal error: %v", what)
-}
-
-// hostOf returns an address without its port.
-func hostOf(a net.Addr) string {
-	if t, ok := a.(*net.TCPAddr); ok {
-		return t.IP.String()
-	}
-	if a == nil {
-		return ""
-	}
-	return hostname(a.String())
 }

@@ -31,7 +31,8 @@ func (v *visit) relay(ctx context.Context, a *answer) error {
 	if !a.live && !a.instead {
 		v.x.Times.FirstByte = max(time.Since(v.start), 1)
 	}
-	b := newBend(&v.x.Plan, a.head.Length)
+	v.bend = newBend(&v.x.Plan, a.head.Length)
+	b := &v.bend
 	a.head.Header = v.headerFor(a)
 	if struck, err := v.malform(a); struck {
 		v.salvage(a)
@@ -87,7 +88,7 @@ func (v *visit) relayBody(ctx context.Context, a *answer, b *bend) (ended bool, 
 	if bodiless && !a.live {
 		a.next = func() ([]byte, time.Time, error) { return nil, time.Time{}, io.EOF }
 	}
-	if a.live && !bodiless && (a.arrived == nil || !a.arrived()) {
+	if a.live && !bodiless && !v.reply.there() {
 		if err := v.flush(); err != nil { // the head must not wait for the body
 			return true, err
 		}
@@ -214,7 +215,7 @@ func (v *visit) cannotWrite(a *answer, err error) error {
 
 // headerFor is the header that the client gets.
 func (v *visit) headerFor(a *answer) fixtures.Header {
-	h := endToEnd(a.head.Header, v.x.Plan.EditResponse)
+	h := endToEnd(a.head.Header, v.x.Plan.EditResponse, &v.headers.in)
 	if !v.p.o.ServerTiming {
 		return h
 	}

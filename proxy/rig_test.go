@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -123,7 +124,10 @@ func (b *books) ConnClosed(c *wire.Conn, e ConnEnd) {
 }
 func (b *books) ExchangeBegun(x *Exchange) { b.change(func() { b.begun[x.ID]++ }) }
 func (b *books) ExchangeDone(x *Exchange) {
-	b.change(func() { b.done[x.ID]++; b.all = append(b.all, x) })
+	kept := *x // the pipeline uses its memory again
+	kept.Request.Header, kept.Response.Header = x.Request.Header.Clone(), x.Response.Header.Clone()
+	kept.Response.Body.Frames = slices.Clone(x.Response.Body.Frames)
+	b.change(func() { b.done[x.ID]++; b.all = append(b.all, &kept) })
 }
 func (b *books) Begin(*Exchange) Tape {
 	k := &taken{}

@@ -116,8 +116,10 @@ func (v *visit) salvage(a *answer) {
 	}
 	v.served = time.Now()
 	upstream := v.upstream
-	a.detach()
-	timer := time.AfterFunc(salvageTime, a.abandon)
+	if a.detach != nil {
+		a.detach()
+	}
+	timer := time.AfterFunc(salvageTime, func() { v.abandon(a) })
 	defer timer.Stop()
 	for {
 		if _, _, err := a.next(); err != nil {
@@ -125,4 +127,11 @@ func (v *visit) salvage(a *answer) {
 		}
 	}
 	v.upstream = upstream
+}
+
+// abandon ends the upstream's work on a.
+func (v *visit) abandon(a *answer) {
+	if a.abandon != nil {
+		a.abandon()
+	}
 }

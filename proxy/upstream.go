@@ -7,7 +7,6 @@ import (
 	"io"
 	"net/http"
 	"os"
-	"sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -19,20 +18,18 @@ import (
 // roundTrip asks the upstream.
 func (v *visit) roundTrip(ctx context.Context) (*answer, error) {
 	v.x.Source = "upstream"
-	out := *v.r
-	out.Header = endToEnd(v.r.Header, v.editsUpstream())
-	out.Inform = func(status int, h fixtures.Header) {
-		v.x.Response.Informational = append(v.x.Response.Informational,
-			fixtures.Informational{At: time.Since(v.start), Status: status, Header: h})
-		_ = v.w.Inform(status, endToEnd(h, nil)) // the final head will tell that the client left
-	}
+	v.out = *v.r
+	v.out.Header = v.headerUpstream()
+	v.out.Inform = v.bound.inform
 	v.watch()
 	ctx, detach, abandon := v.upstreamContext(ctx)
 	v.sends = v.body != nil
 	sent, waited := time.Now(), v.waitedFor()
-	resp, err := v.p.o.Upstream.RoundTrip(ctx, &out)
+	resp, err := v.p.o.Upstream.RoundTrip(ctx, &v.out)
 	if err != nil {
-		defer abandon()
+		if abandon != nil {
+			defer abandon()
+		}
 		v.asked(sent, time.Now(), waited)
 		return v.upstreamFailed(ctx, err)
 	}
@@ -47,26 +44,24 @@ func (v *visit) roundTrip(ctx context.Context) (*answer, error) {
 	rec := &v.x.Response
 	rec.Proto, rec.Status, rec.Reason, rec.Header = resp.Proto, resp.Status, resp.Reason, resp.Header
 	rec.Body.Chunked = resp.Chunked
-	b := &upstreamBody{v: v, resp: resp}
-	a := &answer{
+	v.reply = upstreamBody{v: v, resp: resp, abandon: abandon}
+	a := &v.ans
+	*a = answer{
 		head: wire.Head{
 			Status: resp.Status, Reason: resp.Reason, Exact: resp.Proto != "HTTP/2.0",
 			Header: resp.Header, Length: resp.Length, Chunked: resp.Chunked,
 		},
-		firstDue: resp.Trace.FirstAt, live: true, next: b.next, trailer: resp.Trailer, switched: resp.Switched,
-		detach: detach, abandon: abandon,
-		close: func() {
-			b.close()
-			abandon()
-		},
-	}
-	if body, ok := resp.Body.(interface{ Arrived() bool }); ok {
-		a.arrived = body.Arrived
-	} else if resp.Length >= 0 {
-		// What comes from HTTP/2 with a length comes close behind its head.
-		a.arrived = func() bool { return true }
+		firstDue: resp.Trace.FirstAt, live: true, next: v.bound.next, trailer: resp.Trailer, switched: resp.Switched,
+		detach: detach, abandon: abandon, close: v.bound.shut,
 	}
 	return a, nil
+}
+
+// inform passes an interim response on.
+func (v *visit) inform(status int, h fixtures.Header) {
+	v.x.Response.Informational = append(v.x.Response.Informational,
+		fixtures.Informational{At: time.Since(v.start), Status: status, Header: h})
+	_ = v.w.Inform(status, endToEnd(h, nil, nil)) // the final head will tell that the client left
 }
 
 // upstreamContext bounds the upstream's work: it ends when the client leaves,
@@ -75,7 +70,7 @@ func (v *visit) roundTrip(ctx context.Context) (*answer, error) {
 // leaving out, so that the answer can be recorded whole.
 func (v *visit) upstreamContext(ctx context.Context) (_ context.Context, detach, abandon func()) {
 	if v.tape == nil || v.x.Plan.Fault == nil && !v.x.Plan.NeedsResponse {
-		return ctx, nothing, nothing
+		return ctx, nil, nil
 	}
 	free, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	stop := context.AfterFunc(ctx, cancel)
@@ -101,29 +96,44 @@ func (v *visit) asked(sent, until time.Time, waitedBefore time.Duration) {
 	v.upstream += whole - client
 }
 
-// editsUpstream are the plan's edits, after one that makes the Host field name
-// the upstream where the client knew it by another name, as behind a reverse door.
-func (v *visit) editsUpstream() []fixtures.Edit {
+// headerUpstream is the header that the upstream gets. Its Host field names the
+// upstream where the client knew it by another name, as behind a reverse door.
+func (v *visit) headerUpstream() fixtures.Header {
 	edits := v.x.Plan.EditRequest
-	if host := v.r.Header.Get("Host"); host != "" && host != v.r.Host {
-		edits = append([]fixtures.Edit{{Op: fixtures.EditSet, Name: "Host", Value: v.r.Host}}, edits...)
+	host := v.r.Header.Get("Host")
+	if host == "" || host == v.r.Host {
+		return endToEnd(v.r.Header, edits, &v.headers.out)
 	}
-	return edits
+	h := v.r.Header
+	if !hasHop(h) {
+		v.headers.out = append(v.headers.out[:0], h...)
+		h = v.headers.out
+	} else {
+		h = withoutHop(h, v.headers.out[:0])
+		v.headers.out = h
+	}
+	h.Set("Host", v.r.Host)
+	return edited(h, edits)
 }
-
-// bodyRead is the most of a body that is read from upstream at a time.
-const bodyRead = 64 << 10
-
-// bodyPool holds the buffers of bodies that are long or of unknown length.
-var bodyPool = sync.Pool{New: func() any { return new([bodyRead]byte) }}
 
 // upstreamBody hands out a response's body and writes down how it came.
 type upstreamBody struct {
 	v      *visit
 	resp   *wire.Response
 	buf    []byte
-	pooled *[bodyRead]byte
+	pooled pooledBuffer
 	err    error // how it ended
+	// abandon ends the upstream's work; nil where it ends with the body.
+	abandon func()
+}
+
+// there reports whether some of the body, or its end, has come already.
+func (b *upstreamBody) there() bool {
+	if body, ok := b.resp.Body.(interface{ Arrived() bool }); ok {
+		return body.Arrived()
+	}
+	// What comes from HTTP/2 with a length comes close behind its head.
+	return b.resp.Length >= 0
 }
 
 func (b *upstreamBody) next() ([]byte, time.Time, error) {
@@ -132,11 +142,8 @@ func (b *upstreamBody) next() ([]byte, time.Time, error) {
 	}
 	switch {
 	case b.buf != nil:
-	case b.resp.Length >= 0 && b.resp.Length < bodyRead:
-		b.buf = make([]byte, max(b.resp.Length, 1))
 	default:
-		b.pooled = bodyPool.Get().(*[bodyRead]byte)
-		b.buf = b.pooled[:]
+		b.buf = b.pooled.take(b.resp.Length)
 	}
 	v, rec := b.v, &b.v.x.Response
 	before := time.Now()
@@ -169,9 +176,10 @@ func (b *upstreamBody) close() {
 	if b.resp.Switched != nil {
 		_ = b.resp.Switched.Close()
 	}
-	if b.pooled != nil {
-		bodyPool.Put(b.pooled)
-		b.pooled, b.buf = nil, nil
+	b.pooled.free()
+	b.buf = nil
+	if b.abandon != nil {
+		b.abandon()
 	}
 }
 

@@ -22,6 +22,7 @@ type Conn struct {
 	ID     uint64
 	Door   string               // the listener it came through, such as "forward http://127.0.0.1:8080"
 	Client net.Addr             // the remote address
+	From   string               // the remote address without its port
 	Local  net.Addr             // the address it was accepted on
 	TLS    *tls.ConnectionState // nil on cleartext
 	// Host is the authority that a CONNECT or the TLS server name bound the
