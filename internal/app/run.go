@@ -56,7 +56,7 @@ func (p *parts) run(ctx context.Context) (int, error) {
 	// never touched and costs no RAM itself, but garbage may pile up as high: 0.90
 	// times the CPU per request at the median of five pairs by turns (0.75 to
 	// 1.14), for 64 MB of RSS in place of 27.
-	ballast := make([]byte, 32<<20)
+	ballast := make([]byte, 8<<20)
 	defer runtime.KeepAlive(&ballast)
 	ctx, drain := context.WithCancel(ctx)
 	defer drain()

@@ -186,7 +186,7 @@ func (t *trip) receive() error {
 	}
 	for range maxInterim {
 		if c.src.buffered() == 0 {
-			if err := c.src.fill(); err != nil {
+			if err := t.read(); err != nil {
 				return t.readError(err)
 			}
 		}

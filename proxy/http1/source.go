@@ -8,6 +8,8 @@ import (
 	"os"
 	"sync"
 	"time"
+
+	"github.com/understudy-proxy/understudy/proxy/sock"
 )
 
 const (
@@ -71,6 +73,18 @@ func (s *source) fill() error {
 	n, err := s.read(s.buf[s.w:])
 	s.w += n
 	return err
+}
+
+// fillAfter is fill once p has been written to nc, which is c. The buffer is empty.
+func (s *source) fillAfter(c *sock.Conn, p []byte) (sock.Sent, error) {
+	s.r, s.w = 0, 0
+	n, sent, err := c.ReadAfter(p, s.buf)
+	s.w = n
+	if n > 0 {
+		return sent, nil // an error that came along comes again
+	}
+	s.err = err
+	return sent, err
 }
 
 // read reads from the connection past the buffer. It returns n > 0 or an error.

@@ -30,6 +30,7 @@ type trip struct {
 	fields fixtures.Header // the array of resp.Header
 	lent   bool            // it may be given back: nobody else is at it
 
+	unsent   bool      // the request waits in the buffer; RoundTrip's goroutine's own
 	answered bool      // a byte of a response came; RoundTrip's goroutine's own
 	keep     bool      // the response lets the connection stay; set before it is handed out
 	verdict  chan bool // whether to send a body that waits for 100; nil where none does
@@ -108,14 +109,37 @@ func (t *trip) send() error {
 		return nil
 	}
 	out.buf = b
+	if out.vector != nil {
+		t.unsent = true // goes out with the first read
+		return nil
+	}
 	err = out.flush()
 	out.free()
-	t.sent, t.sendErr = true, err
-	if err == nil {
-		t.sentAt = time.Now()
-	}
+	t.noteSent(time.Now(), err)
 	// After a failed write there may still be an answer to read.
 	return nil
+}
+
+// noteSent writes down what became of a request that went out in one piece.
+func (t *trip) noteSent(at time.Time, err error) {
+	t.sent, t.sendErr = true, err
+	if err == nil {
+		t.sentAt = at
+	}
+}
+
+// read reads the first bytes of a response, sending the request before where
+// that is still to be done: both with one wait.
+func (t *trip) read() error {
+	c := t.c
+	if !t.unsent {
+		return c.src.fill()
+	}
+	t.unsent = false
+	sent, err := c.src.fillAfter(c.out.vector, c.out.buf)
+	c.out.free()
+	t.noteSent(sent.At, sent.Err)
+	return err
 }
 
 func (t *trip) trailer() fixtures.Header {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"sync"
 	"syscall"
+	"time"
 	"unsafe"
 )
 
@@ -34,6 +35,7 @@ func Wrap(nc net.Conn) net.Conn {
 	c.in.raw, c.out.raw = raw, raw
 	// Made once a connection: no call allocates.
 	c.in.call, c.out.call = c.in.read, c.out.write
+	c.in.after = c.in.writeFirst
 	return c
 }
 
@@ -60,6 +62,39 @@ func (c *Conn) Read(p []byte) (int, error) {
 		return 0, io.EOF
 	}
 	return s.n, nil
+}
+
+// ReadAfter writes all of out and then reads once into in. That both are known
+// at once spares a call: a read before anything can have come is of no use, but
+// to the netpoller, which must be told to wait before the answer can be there.
+//
+// Bytes that came unasked, before, may be noticed only with the next: the caller
+// knows that the other side speaks only when it is spoken to. What became of the
+// write is in Sent, whatever the read gave.
+func (c *Conn) ReadAfter(out, in []byte) (int, Sent, error) {
+	s := &c.in
+	s.mu.Lock()
+	s.one, s.first, s.sentAt = in, out, time.Time{}
+	err := s.raw.Read(s.after)
+	rest, sent := s.first, Sent{At: s.sentAt}
+	s.one, s.first = nil, nil
+	n, errno := s.n, s.errno
+	s.mu.Unlock()
+	switch {
+	case err != nil:
+		return 0, sent, named(err, "read")
+	case rest != nil: // the kernel did not take it all, or nothing
+		if _, sent.Err = c.Write(rest); sent.Err == nil {
+			sent.At = time.Now()
+		}
+		n, err = c.Read(in)
+		return n, sent, err
+	case errno != 0:
+		return 0, sent, c.failed("read", errno)
+	case n == 0:
+		return 0, sent, io.EOF
+	}
+	return n, sent, nil
 }
 
 // Write writes all of p as the connection below does.
@@ -140,6 +175,10 @@ type side struct {
 	call func(fd uintptr) bool
 
 	one   []byte // what is read into or written, unless there are pieces
+	first []byte // what is to be written before the read; nil once it is
+	after func(fd uintptr) bool
+	// sentAt is when first was written.
+	sentAt time.Time
 	iov   [vecMax]syscall.Iovec
 	vecs  int
 	n     int
@@ -156,10 +195,12 @@ func (s *side) vec(v [][]byte) {
 	}
 }
 
-// read and write report whether the call is over; where not, the netpoller waits.
+// read, write and writeFirst report whether the call is over; where not, the
+// netpoller waits. recvfrom and sendto are a little shorter in the kernel than
+// read and write, which look for a file's offset.
 func (s *side) read(fd uintptr) bool {
 	for {
-		n, _, errno := syscall.RawSyscall(syscall.SYS_READ, fd, uintptr(unsafe.Pointer(unsafe.SliceData(s.one))), uintptr(len(s.one)))
+		n, _, errno := syscall.RawSyscall6(syscall.SYS_RECVFROM, fd, uintptr(unsafe.Pointer(unsafe.SliceData(s.one))), uintptr(len(s.one)), 0, 0, 0)
 		if errno != syscall.EINTR {
 			return s.did(n, errno)
 		}
@@ -167,16 +208,38 @@ func (s *side) read(fd uintptr) bool {
 }
 
 func (s *side) write(fd uintptr) bool {
-	trap, what, size := uintptr(syscall.SYS_WRITE), unsafe.Pointer(unsafe.SliceData(s.one)), len(s.one)
-	if s.vecs > 0 {
-		trap, what, size = syscall.SYS_WRITEV, unsafe.Pointer(&s.iov), s.vecs
-	}
 	for {
-		n, _, errno := syscall.RawSyscall(trap, fd, uintptr(what), uintptr(size))
+		var n uintptr
+		var errno syscall.Errno
+		if s.vecs > 0 {
+			n, _, errno = syscall.RawSyscall(syscall.SYS_WRITEV, fd, uintptr(unsafe.Pointer(&s.iov)), uintptr(s.vecs))
+		} else {
+			n, errno = send(fd, s.one)
+		}
 		if errno != syscall.EINTR {
 			return s.did(n, errno)
 		}
 	}
+}
+
+func (s *side) writeFirst(fd uintptr) bool {
+	if s.first == nil {
+		return s.read(fd)
+	}
+	n, errno := send(fd, s.first)
+	if errno != 0 || int(n) < len(s.first) {
+		if errno == 0 {
+			s.first = s.first[n:]
+		}
+		return true
+	}
+	s.first, s.sentAt = nil, time.Now()
+	return false
+}
+
+func send(fd uintptr, p []byte) (uintptr, syscall.Errno) {
+	n, _, errno := syscall.RawSyscall6(syscall.SYS_SENDTO, fd, uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)), syscall.MSG_NOSIGNAL, 0, 0)
+	return n, errno
 }
 
 func (s *side) did(n uintptr, errno syscall.Errno) bool {

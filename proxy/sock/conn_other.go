@@ -2,7 +2,10 @@
 
 package sock
 
-import "net"
+import (
+	"net"
+	"time"
+)
 
 // Conn is a TCP connection. Raw calls are made on Linux only, and not under the
 // race detector, which learns from the net package's own what happens before what.
@@ -15,6 +18,16 @@ func Wrap(nc net.Conn) net.Conn {
 		return &Conn{t}
 	}
 	return nc
+}
+
+// ReadAfter writes all of out and then reads once into in. What became of the
+// write is in Sent, whatever the read gave.
+func (c *Conn) ReadAfter(out, in []byte) (n int, sent Sent, err error) {
+	if _, sent.Err = c.Write(out); sent.Err == nil {
+		sent.At = time.Now()
+	}
+	n, err = c.Read(in)
+	return n, sent, err
 }
 
 // NetConn returns the connection below, for its socket.

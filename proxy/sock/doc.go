@@ -11,3 +11,11 @@
 //
 // It changes no byte and no error, and knows no protocol.
 package sock
+
+import "time"
+
+// Sent is what became of a write that a read followed.
+type Sent struct {
+	At  time.Time // when the last byte was handed to the kernel; zero where Err is set
+	Err error
+}

@@ -86,6 +86,55 @@ func TestRead(t *testing.T) {
 	}
 }
 
+// An answer is read once the question is out, however long the question is; one
+// that never comes ends with the connection; a question that cannot be put is
+// told apart from an answer that is there all the same.
+func TestReadAfter(t *testing.T) {
+	for _, size := range []int{1, 16 << 20} {
+		c, peer := pair(t)
+		go func() { // ends with the question
+			_, _ = io.CopyN(io.Discard, peer, int64(size))
+			_, _ = io.WriteString(peer, "answer")
+		}()
+		p := make([]byte, 16)
+		for range 2 {
+			n, sent, err := c.ReadAfter(make([]byte, size), p)
+			if string(p[:n]) != "answer" || err != nil || sent.Err != nil || sent.At.IsZero() {
+				t.Fatalf("of %d bytes: %q, %+v, %v", size, p[:n], sent, err)
+			}
+			go func() { // as above
+				_, _ = io.CopyN(io.Discard, peer, int64(size))
+				_, _ = io.WriteString(peer, "answer")
+			}()
+		}
+		_ = c.CloseWrite()
+		_ = peer.Close()
+	}
+	t.Run("closed", func(t *testing.T) {
+		c, peer := pair(t)
+		go func() { // ends with the question
+			_, _ = io.ReadFull(peer, make([]byte, 1))
+			_ = c.Close()
+		}()
+		_, sent, err := c.ReadAfter([]byte("x"), make([]byte, 1))
+		check(t, err, "read", net.ErrClosed)
+		if sent.Err != nil {
+			t.Errorf("the write failed: %v", sent.Err)
+		}
+	})
+	t.Run("answered before", func(t *testing.T) {
+		c, peer := pair(t)
+		_, _ = io.WriteString(peer, "early")
+		_ = peer.CloseWrite()
+		_ = c.CloseWrite()
+		p := make([]byte, 16)
+		n, sent, err := c.ReadAfter([]byte("x"), p)
+		if string(p[:n]) != "early" || err != nil || !errors.Is(sent.Err, syscall.EPIPE) {
+			t.Errorf("%q, %+v, %v; want the early answer and EPIPE", p[:n], sent, err)
+		}
+	})
+}
+
 // Errors are those of the net package: what callers ask of them holds.
 func TestErrors(t *testing.T) {
 	t.Run("deadline", func(t *testing.T) {

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/understudy-proxy/understudy/proxy/wire"
@@ -62,6 +63,8 @@ type Transport struct {
 	reaper *time.Timer
 	again  bool // something became idle since the reaper last began
 	closed bool
+
+	last atomic.Pointer[lastAsked]
 }
 
 var _ wire.RoundTripper = (*Transport)(nil)
@@ -93,13 +96,9 @@ type key struct {
 // body was read, and its method is idempotent (RFC 9110, 9.2.2) or the server
 // said that it did not act on it.
 func (t *Transport) RoundTrip(ctx context.Context, r *wire.Request) (*wire.Response, error) {
-	k, err := keyOf(r)
+	h, err := t.hostOf(r)
 	if err != nil {
-		return nil, &wire.UpstreamError{Op: "dial", Addr: r.Host, Err: err}
-	}
-	h, err := t.host(k)
-	if err != nil {
-		return nil, &wire.UpstreamError{Op: "dial", Addr: k.addr, Err: err}
+		return nil, err
 	}
 	if t.ResponseHeaderTimeout <= 0 {
 		return h.roundTrip(ctx, r)
@@ -110,7 +109,7 @@ func (t *Transport) RoundTrip(ctx context.Context, r *wire.Request) (*wire.Respo
 	late := !timer.Stop()
 	if err != nil {
 		if late && errors.Is(context.Cause(ctx), errNoHead) {
-			err = &wire.UpstreamError{Op: "read", Addr: k.addr, Err: errNoHead}
+			err = &wire.UpstreamError{Op: "read", Addr: h.addr, Err: errNoHead}
 		}
 		cancel(nil)
 		return nil, err
@@ -118,6 +117,33 @@ func (t *Transport) RoundTrip(ctx context.Context, r *wire.Request) (*wire.Respo
 	// ctx lives as long as the body.
 	res.Body = &boundBody{ReadCloser: res.Body, cancel: cancel}
 	return res, nil
+}
+
+// asked is how a request named its host.
+type asked struct{ scheme, host, addr, serverName string }
+
+// hostOf finds the pool for r. Most requests go where the one before went.
+func (t *Transport) hostOf(r *wire.Request) (*host, error) {
+	as := asked{r.Scheme, r.Host, r.Addr, r.ServerName}
+	if last := t.last.Load(); last != nil && last.asked == as {
+		return last.host, nil
+	}
+	k, err := keyOf(r)
+	if err != nil {
+		return nil, &wire.UpstreamError{Op: "dial", Addr: r.Host, Err: err}
+	}
+	h, err := t.host(k)
+	if err != nil {
+		return nil, &wire.UpstreamError{Op: "dial", Addr: k.addr, Err: err}
+	}
+	t.last.Store(&lastAsked{as, h})
+	return h, nil
+}
+
+// lastAsked is where a request went.
+type lastAsked struct {
+	asked
+	host *host
 }
 
 // keyOf finds the pool for r.
@@ -215,6 +241,7 @@ func (t *Transport) CloseIdle() {
 func (t *Transport) Close() error {
 	t.mu.Lock()
 	t.closed = true
+	t.last.Store(nil)
 	if t.reaper != nil {
 		t.reaper.Stop()
 	}
