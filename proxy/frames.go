@@ -17,7 +17,7 @@ var errCutShort = errors.New("broken off as it was recorded")
 type frameReader struct {
 	frames   []fixtures.Frame
 	base     time.Time
-	scale    func(time.Duration) time.Duration
+	speed    float64 // divides the recorded times; 0 for all at once
 	separate bool
 	cut      bool // the recording ended before the body did
 	left     int64
@@ -65,20 +65,30 @@ func (f *frameReader) next() ([]byte, time.Time, error) {
 }
 
 // nextRun finds how many bytes come next and when they are due. Bytes that no
-// frame accounts for come at once.
+// frame accounts for come at once. It reads the clock only where that decides
+// whether another frame comes along.
 func (f *frameReader) nextRun() {
 	f.run, f.due = 0, time.Time{}
-	now := time.Now()
+	var now time.Time
+	later := func(due time.Time) bool {
+		if f.speed == 0 {
+			return false
+		}
+		if now.IsZero() {
+			now = time.Now()
+		}
+		return due.After(now)
+	}
 	for len(f.frames) > 0 {
 		frame := f.frames[0]
-		due := f.base.Add(f.scale(frame.At))
-		if f.run > 0 && (f.separate || due.After(now)) {
+		due := f.base.Add(scaled(frame.At, f.speed))
+		if f.run > 0 && (f.separate || later(due)) {
 			break
 		}
 		f.frames = f.frames[1:]
 		f.run = min(f.run+int64(max(frame.Size, 0)), f.left)
 		f.due = due
-		if f.run > 0 && due.After(now) {
+		if f.run > 0 && (len(f.frames) == 0 || later(due)) {
 			break
 		}
 	}

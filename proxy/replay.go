@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/understudy-proxy/understudy/fixtures"
@@ -23,50 +24,93 @@ func (v *visit) play(found *fixtures.Answer) (*answer, error) {
 	}
 	v.x.Source = found.Source
 	resp := found.Response
-	base := v.ready
-	if base.IsZero() {
-		base = v.requestEnd()
+	p := newPlaying()
+	a := &p.answer
+	a.close = p.shut // before anything can fail: it is what gives p back
+	a.base = v.ready
+	if a.base.IsZero() {
+		a.base = v.requestEnd()
 	}
-	a := &answer{
-		head: wire.Head{
-			Status: resp.Status, Reason: resp.Reason, Exact: resp.Proto != "HTTP/2.0" && resp.Proto != "",
-			Header: resp.Header, Length: playedLength(resp), Chunked: resp.Body.Chunked,
-		},
-		base:     base,
-		firstDue: base.Add(v.scaled(found, found.FirstByte)),
-		informs:  make([]fixtures.Informational, len(resp.Informational)),
-		trailer:  func() fixtures.Header { return resp.Trailer },
-		close:    nothing,
+	a.head = wire.Head{
+		Status: resp.Status, Reason: resp.Reason, Exact: resp.Proto != "HTTP/2.0" && resp.Proto != "",
+		Header: resp.Header, Length: playedLength(resp), Chunked: resp.Body.Chunked,
 	}
-	for i, inf := range resp.Informational {
-		a.informs[i] = inf
-		a.informs[i].At = v.scaled(found, inf.At)
+	speed := v.speed(found)
+	a.firstDue = a.base.Add(scaled(found.FirstByte, speed))
+	for _, inf := range resp.Informational {
+		inf.At = scaled(inf.At, speed)
+		a.informs = append(a.informs, inf)
 	}
-	frames := &frameReader{
-		frames: resp.Body.Frames, base: base, scale: func(d time.Duration) time.Duration { return v.scaled(found, d) },
-		separate: resp.Body.Chunked, cut: resp.Body.CutShort,
+	if len(resp.Trailer) > 0 {
+		p.fields, a.trailer = resp.Trailer, p.trailer
+	}
+	a.next = p.next
+	p.frames = frameReader{
+		frames: resp.Body.Frames, base: a.base, speed: speed, separate: resp.Body.Chunked, cut: resp.Body.CutShort,
 	}
 	if found.Open != nil {
 		src, err := found.Open()
 		if err != nil {
+			a.close()
 			return v.unplayable(fmt.Errorf("open body of %s: %w", found.Source, err)), nil
 		}
-		frames.src, frames.left = src, resp.Body.Size
-		a.close = func() { _ = src.Close() } // it was only read
+		p.src, p.frames.src, p.frames.left = src, src, resp.Body.Size
 	} else {
-		frames.bytes, frames.left = resp.Body.Bytes, int64(len(resp.Body.Bytes))
+		p.frames.bytes, p.frames.left = resp.Body.Bytes, int64(len(resp.Body.Bytes))
 	}
-	a.next = frames.next
 	v.x.Response = fixtures.Response{Proto: resp.Proto, Status: resp.Status, Reason: resp.Reason, Header: resp.Header, Trailer: resp.Trailer}
 	return a, nil
 }
 
-// scaled is how long after the request a recorded moment comes again.
-func (v *visit) scaled(found *fixtures.Answer, d time.Duration) time.Duration {
+// playing is an answer that is being played, with all it needs. It is pooled,
+// its functions bound once: saves 5 allocations per exchange (BenchmarkReplay).
+type playing struct {
+	answer answer
+	frames frameReader
+	fields fixtures.Header // the trailer
+	src    io.Closer       // the body's file; nil for one in memory
+
+	next    func() ([]byte, time.Time, error)
+	trailer func() fixtures.Header
+	shut    func()
+}
+
+var playings sync.Pool // of *playing
+
+func newPlaying() *playing {
+	if p, ok := playings.Get().(*playing); ok {
+		return p
+	}
+	p := &playing{}
+	p.next = p.frames.next
+	p.trailer = func() fixtures.Header { return p.fields }
+	p.shut = p.end
+	return p
+}
+
+// end gives p back. The answer must not be used any more.
+func (p *playing) end() {
+	if p.src != nil {
+		_ = p.src.Close() // it was only read
+	}
+	p.answer, p.frames, p.fields, p.src = answer{}, frameReader{}, nil, nil
+	playings.Put(p)
+}
+
+// speed divides an answer's recorded times; 0 where it comes at once.
+func (v *visit) speed(found *fixtures.Answer) float64 {
 	if !v.p.o.Rhythm && !found.Always {
 		return 0
 	}
-	return time.Duration(float64(d) / v.p.o.Speed)
+	return v.p.o.Speed
+}
+
+// scaled is how long after the request a moment recorded at d comes again.
+func scaled(d time.Duration, speed float64) time.Duration {
+	if speed == 0 {
+		return 0
+	}
+	return time.Duration(float64(d) / speed)
 }
 
 // playedLength is the length that a recorded response announces; -1 for none: a

@@ -14,6 +14,9 @@ var errLeft = errors.New("the client left while its answer was held")
 // wait sleeps until at and books the time to whom it belongs. It returns an
 // error when the client leaves or ctx ends.
 func (v *visit) wait(ctx context.Context, at time.Time, book *time.Duration) error {
+	if !at.After(v.start) {
+		return nil // long past: the clock need not be asked
+	}
 	now := time.Now()
 	if !at.After(now) {
 		return nil
@@ -30,7 +33,7 @@ func (v *visit) wait(ctx context.Context, at time.Time, book *time.Duration) err
 
 // pause is wait within an answer: what was written goes out first.
 func (v *visit) pause(ctx context.Context, at time.Time, book *time.Duration) error {
-	if !at.After(time.Now()) {
+	if !at.After(v.start) || !at.After(time.Now()) {
 		return nil
 	}
 	if err := v.flush(); err != nil {

@@ -1,8 +1,8 @@
 package recorder
 
 import (
-	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/understudy-proxy/understudy/fixtures"
@@ -36,10 +36,17 @@ const (
 	maxNames     = 500  // distinct rules and reasons before Other
 	latestAway   = 64   // connections not captured that are kept one by one
 
-	// Exchanges are booked in a shard picked at random, so that those who end at
-	// the same moment on several cores seldom meet.
 	ledgerShards = 8
 )
+
+// seats keep a processor at one shard: a pool's objects mostly stay where they
+// were. A shard picked at random would travel between the cores' caches.
+var (
+	seats    = sync.Pool{New: func() any { return &seat{nextSeat.Add(1) % ledgerShards} }}
+	nextSeat atomic.Uint32
+)
+
+type seat struct{ shard uint32 }
 
 type hostKey struct{ host, protocol string }
 
@@ -187,7 +194,9 @@ func (t *ConnTotals) close(c *Connection) {
 
 // Finish books an exchange at its end.
 func (l *Ledger) Finish(e Entry) {
-	s := &l.shards[rand.Uint32()%ledgerShards]
+	seat := seats.Get().(*seat)
+	defer seats.Put(seat)
+	s := &l.shards[seat.shard]
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	key := hostKey{e.Host, e.Protocol}

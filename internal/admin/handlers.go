@@ -81,15 +81,15 @@ func (a *api) exchanges(w http.ResponseWriter, r *http.Request) {
 	}{Exchanges: []Exchange{}}
 	if a.Exchanges != nil {
 		answer.Total = a.Exchanges.Total()
-		answer.Exchanges = a.Exchanges.Latest(q.limit, q.keep)
+		answer.Exchanges = a.Exchanges.Latest(q.limit, func(x *Exchange) bool {
+			x.complete()
+			return q.keep(x)
+		})
 	}
 	for i := range answer.Exchanges {
 		x := &answer.Exchanges[i]
 		x.URL = withoutQuery(x.URL)
 		x.Rules = notNil(x.Rules)
-		if x.Outcome == "" {
-			x.Outcome = "complete"
-		}
 	}
 	writeJSON(w, answer)
 }
@@ -254,7 +254,7 @@ func (q query) keep(x *Exchange) bool {
 		case "status":
 			fits = strconv.Itoa(x.Status) == want
 		case "outcome":
-			fits = x.Outcome == want || want == "complete" && x.Outcome == ""
+			fits = x.Outcome == want
 		case "source":
 			fits = x.Source == want || strings.HasPrefix(x.Source, want+" ") || strings.HasPrefix(x.Source, want+"#")
 		case "host":

@@ -60,6 +60,20 @@ func TestRingUnderPushes(t *testing.T) {
 	}
 }
 
+// A push that was overtaken by a whole round does not come back over the later one.
+func TestRingOvertaken(t *testing.T) {
+	r := NewRing[string](1)
+	r.PushFunc(func(to *string) { *to = "early" })
+	r.next.Store(4)
+	r.Push("late") // number 5
+	r.next.Store(2)
+	r.Push("slow") // number 3, stored after 5
+	r.next.Store(5)
+	if got := r.Latest(1, nil); !slices.Equal(got, []string{"late"}) {
+		t.Errorf("Latest = %v, want [late]", got)
+	}
+}
+
 func BenchmarkRingPush(b *testing.B) {
 	r := NewRing[Exchange](1000)
 	x := Exchange{Method: "GET", URL: "http://shop.test/"}

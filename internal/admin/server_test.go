@@ -61,7 +61,7 @@ func (f *fakeRules) Chaos() bool {
 func fullOptions() Options {
 	at := time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
 	exchanges, misses := NewRing[Exchange](8), NewRing[Miss](8)
-	exchanges.Push(Exchange{ID: 1, At: at, Client: "127.0.0.1", Method: "GET", URL: "http://shop.test/a?token=hidden", Proto: "HTTP/1.1", Status: 200, Source: "checkout#17", Rules: []string{"slow"}, Recorded: true})
+	exchanges.Push(Exchange{ID: 1, At: at, Client: "127.0.0.1", Method: "GET", Scheme: "http", Host: "shop.test", Target: "/a?token=hidden", Proto: "HTTP/1.1", Status: 200, Source: "checkout#17", Rules: []string{"slow"}, Recorded: true})
 	exchanges.Push(Exchange{ID: 2, Method: "POST", URL: "http://pay.test/b", Status: 503, Outcome: "fault", Source: "rule brown-out", Rules: []string{"brown-out"}})
 	misses.Push(Miss{At: at, Method: "GET", URL: "http://shop.test/c?token=hidden", Nearest: "stub hello", Differences: []Difference{{"path", "/a", "/c"}}})
 	return Options{

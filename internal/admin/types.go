@@ -36,7 +36,10 @@ type Exchange struct {
 	At              time.Time `json:"at"`
 	Client          string    `json:"client"`
 	Method          string    `json:"method"`
-	URL             string    `json:"url"` // served without its query, where secrets live
+	URL             string    `json:"url"` // served without its query, where secrets live; "" for Scheme, Host and Target put together when asked
+	Scheme          string    `json:"-"`
+	Host            string    `json:"-"`
+	Target          string    `json:"-"`
 	Proto           string    `json:"proto"`
 	Status          int       `json:"status"`  // 0 when no response came
 	Outcome         string    `json:"outcome"` // complete, client, upstream, fault, miss or dropped
@@ -50,6 +53,16 @@ type Exchange struct {
 	ResponseBytes   int64     `json:"response_bytes"`
 	Rules           []string  `json:"rules"` // that touched it, in order
 	Recorded        bool      `json:"recorded"`
+}
+
+// complete puts together what is made only for those who look.
+func (x *Exchange) complete() {
+	if x.URL == "" && x.Target != "" {
+		x.URL = x.Scheme + "://" + x.Host + x.Target
+	}
+	if x.Outcome == "" {
+		x.Outcome = "complete"
+	}
 }
 
 // Miss is a request that replay had no answer to.

@@ -2,6 +2,7 @@ package app
 
 import (
 	"net"
+	"slices"
 	"strings"
 	"sync/atomic"
 
@@ -95,13 +96,15 @@ func (b *books) observe(x *proxy.Exchange, source recorder.Source) {
 }
 
 func (b *books) show(x *proxy.Exchange) {
-	b.exchanges.Push(admin.Exchange{
-		ID: x.ID, At: x.At, Client: x.Client, Method: x.Request.Method, URL: x.Request.URL(), Proto: x.Request.Proto,
-		Status: x.Response.Status, Outcome: outcomeName(x.Outcome), Error: x.Error, Source: x.Source,
-		DurationSeconds: x.Total.Seconds(), UpstreamSeconds: x.Upstream.Seconds(),
-		InjectedSeconds: x.Times.Injected.Seconds(), OwnSeconds: x.Times.Own.Seconds(),
-		RequestBytes: x.Request.Body.Size, ResponseBytes: x.Response.Body.Size,
-		Rules: append([]string{}, x.Fired...), Recorded: x.Recording,
+	b.exchanges.PushFunc(func(to *admin.Exchange) {
+		*to = admin.Exchange{}
+		to.ID, to.At, to.Client, to.Method, to.Proto = x.ID, x.At, x.Client, x.Request.Method, x.Request.Proto
+		to.Scheme, to.Host, to.Target = x.Request.Scheme, x.Request.Host, x.Request.Target
+		to.Status, to.Outcome, to.Error, to.Source = x.Response.Status, outcomeName(x.Outcome), x.Error, x.Source
+		to.DurationSeconds, to.UpstreamSeconds = x.Total.Seconds(), x.Upstream.Seconds()
+		to.InjectedSeconds, to.OwnSeconds = x.Times.Injected.Seconds(), x.Times.Own.Seconds()
+		to.RequestBytes, to.ResponseBytes = x.Request.Body.Size, x.Response.Body.Size
+		to.Rules, to.Recorded = slices.Clone(x.Fired), x.Recording
 	})
 	if x.Miss == nil {
 		return

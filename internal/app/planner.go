@@ -2,6 +2,7 @@ package app
 
 import (
 	"net"
+	"sync"
 	"time"
 
 	"github.com/understudy-proxy/understudy/fixtures"
@@ -24,21 +25,36 @@ func (p planner) Door(c *wire.Conn, host string) (fixtures.Refusal, string) {
 
 func (p planner) NeedsBody(x *proxy.Exchange) bool { return p.engine.NeedsBody(&x.Request) }
 
-func (p planner) Plan(x *proxy.Exchange) fixtures.Plan { return p.engine.Plan(input(x)) }
+func (p planner) Plan(x *proxy.Exchange) fixtures.Plan {
+	in := input(x)
+	defer release(in)
+	return p.engine.Plan(in)
+}
 
 func (p planner) PlanResponse(x *proxy.Exchange) fixtures.Plan {
 	in := input(x)
+	defer release(in)
 	in.Response = &x.Response
 	in.TTFB = max(0, x.Times.FirstByte-x.Times.RequestRead)
 	return p.engine.PlanResponse(in, x.Plan)
 }
 
+// inputs saves an allocation per exchange: the engine keeps none of them.
+var inputs = sync.Pool{New: func() any { return new(rules.Input) }}
+
+func release(in *rules.Input) {
+	*in = rules.Input{}
+	inputs.Put(in)
+}
+
 func input(x *proxy.Exchange) *rules.Input {
-	return &rules.Input{
+	in := inputs.Get().(*rules.Input)
+	*in = rules.Input{
 		Request: &x.Request, Body: x.Request.Body.Bytes,
 		Client: x.Client, Door: x.Wire.Door,
 		InFlight: x.Times.InFlight, Rate: x.Rate, Elapsed: x.Elapsed,
 	}
+	return in
 }
 
 // clientOf returns an address without its port.

@@ -13,6 +13,9 @@ var (
 	fates    = []string{"captured", "passed", "refused", "dropped"}
 	outcomes = []string{"complete", "client", "upstream", "fault", "miss", "dropped"}
 	sources  = []string{"upstream", "cassette", "stub", "rule", "none"}
+	schemes  = []string{"http", "https"}
+	protos   = []string{"HTTP/1.1", "HTTP/2.0", "HTTP/1.0"}
+	versions = []string{"1.1", "2", "1.0"} // of protos
 	// errorTypes are the names that Exchange.ErrorType may have beside statuses.
 	errorTypes = []string{"client", "upstream", "fault", "miss", "dropped", "resolve", "dial", "tls", "write", "read", "protocol", "timeout"}
 )
@@ -37,23 +40,15 @@ func knownMethod(s string) string {
 }
 
 func knownScheme(s string) string {
-	switch s {
-	case "http":
-		return "http"
-	case "https":
-		return "https"
+	if i := slices.Index(schemes, s); i >= 0 {
+		return schemes[i]
 	}
 	return Overflow
 }
 
 func protocolVersion(proto string) string {
-	switch proto {
-	case "HTTP/1.1":
-		return "1.1"
-	case "HTTP/2.0":
-		return "2"
-	case "HTTP/1.0":
-		return "1.0"
+	if i := slices.Index(protos, proto); i >= 0 {
+		return versions[i]
 	}
 	return Overflow
 }
@@ -64,13 +59,6 @@ func statusLabel(status int) string {
 		return ""
 	}
 	return statusTexts[status]
-}
-
-func outcomeLabel(s string) string {
-	if s == "" {
-		return "complete"
-	}
-	return known(s, outcomes)
 }
 
 // errorLabel is "" for success, as the conventions want it.
@@ -85,43 +73,6 @@ func errorLabel(e *Exchange) string {
 		return statusLabel(e.Status)
 	}
 	return ""
-}
-
-type serverKey struct{ method, status, route, version, scheme, errorType, outcome, source string }
-
-// serverHandle is the series that an exchange with a serverKey adds to. Looking
-// them up by label values on each exchange would cost more than all else.
-type serverHandle struct {
-	duration, in, out prometheus.Observer
-	exchanges         prometheus.Counter
-}
-
-func (m *Metrics) serverHandle(k serverKey) serverHandle {
-	m.mu.RLock()
-	h, ok := m.servers[k]
-	full := len(m.servers) >= maxHandles
-	m.mu.RUnlock()
-	if ok {
-		return h
-	}
-	if full {
-		// One more series a metric at most for each outcome and source.
-		k = serverKey{"_OTHER", "", Overflow, Overflow, Overflow, "", k.outcome, k.source}
-	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if h, ok = m.servers[k]; ok {
-		return h
-	}
-	values := []string{k.method, k.status, valid(k.route), k.version, k.scheme, k.errorType}
-	h = serverHandle{
-		duration:  m.server.WithLabelValues(values...),
-		in:        m.serverIn.WithLabelValues(values...),
-		out:       m.serverOut.WithLabelValues(values...),
-		exchanges: m.exchanges.WithLabelValues(k.outcome, k.source),
-	}
-	m.servers[k] = h
-	return h
 }
 
 type clientKey struct{ method, status, version, scheme, host, port, errorType string }

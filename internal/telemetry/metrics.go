@@ -74,14 +74,14 @@ type Metrics struct {
 	hosts    *bounded
 	rules    *bounded
 
-	server, serverIn, serverOut, client *prometheus.HistogramVec
-	active                              *prometheus.GaugeVec
-	upstream, injected, own             prometheus.Histogram
-	exchanges, fired, conns, reloads    *prometheus.CounterVec
-	misses                              prometheus.Counter
+	served                *served
+	active                *active
+	client                *prometheus.HistogramVec
+	upstream, injected    prometheus.Histogram
+	fired, conns, reloads *prometheus.CounterVec
+	misses                prometheus.Counter
 
 	mu      sync.RWMutex
-	servers map[serverKey]serverHandle
 	clients map[clientKey]prometheus.Observer
 }
 
@@ -93,33 +93,28 @@ var (
 	sizeBuckets     = []float64{0, 256, 1 << 10, 4 << 10, 16 << 10, 64 << 10, 256 << 10, 1 << 20, 16 << 20, 256 << 20}
 )
 
+var serverLabels = []string{"http_request_method", "http_response_status_code", "http_route", "network_protocol_version", "url_scheme", "error_type"}
+
 // NewMetrics makes the metrics in a registry of their own.
 func NewMetrics(o Options) *Metrics {
-	serverLabels := []string{"http_request_method", "http_response_status_code", "http_route", "network_protocol_version", "url_scheme", "error_type"}
 	clientLabels := []string{"http_request_method", "http_response_status_code", "network_protocol_version", "url_scheme", "server_address", "server_port", "error_type"}
 	m := &Metrics{
 		registry: prometheus.NewRegistry(),
 		routes:   newBounded(maxRoutes),
 		hosts:    newBounded(maxHosts),
 		rules:    newBounded(maxRules),
-		servers:  map[serverKey]serverHandle{},
 		clients:  map[clientKey]prometheus.Observer{},
 
-		server:    histograms("http_server_request_duration_seconds", "Duration of exchanges as the client sees them.", durationBuckets, serverLabels...),
-		serverIn:  histograms("http_server_request_body_size_bytes", "Size of request bodies as sent.", sizeBuckets, serverLabels...),
-		serverOut: histograms("http_server_response_body_size_bytes", "Size of response bodies as sent.", sizeBuckets, serverLabels...),
-		client:    histograms("http_client_request_duration_seconds", "Duration of upstream round trips.", durationBuckets, clientLabels...),
-		active: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "http_server_active_requests",
-			Help: "Exchanges under way."}, []string{"http_request_method", "url_scheme"}),
+		served: newServed(),
+		active: newActive(),
+		client: histograms("http_client_request_duration_seconds", "Duration of upstream round trips.", durationBuckets, clientLabels...),
 
 		upstream: histogram("understudy_upstream_seconds", "Time of an exchange spent waiting for the upstream.", durationBuckets),
 		injected: histogram("understudy_injected_seconds", "Time of an exchange added by rules.", durationBuckets),
-		own:      histogram("understudy_own_seconds", "Time of an exchange spent in understudy itself.", ownBuckets),
 
-		exchanges: counters("understudy_exchanges_total", "Finished exchanges by how they ended and who answered.", "outcome", "source"),
-		fired:     counters("understudy_rule_fired_total", "Exchanges that a rule touched.", "rule"),
-		conns:     counters("understudy_connections_total", "Closed client connections by what was done with them.", "fate"),
-		reloads:   counters("understudy_rules_reloads_total", "Changed rule files by whether they were taken over.", "result"),
+		fired:   counters("understudy_rule_fired_total", "Exchanges that a rule touched.", "rule"),
+		conns:   counters("understudy_connections_total", "Closed client connections by what was done with them.", "fate"),
+		reloads: counters("understudy_rules_reloads_total", "Changed rule files by whether they were taken over.", "result"),
 		misses: prometheus.NewCounter(prometheus.CounterOpts{Name: "understudy_misses_total",
 			Help: "Requests that replay had no answer to."}),
 	}
@@ -134,8 +129,7 @@ func NewMetrics(o Options) *Metrics {
 	for _, fate := range fates {
 		m.conns.WithLabelValues(fate)
 	}
-	m.registry.MustRegister(m.server, m.serverIn, m.serverOut, m.client, m.active, m.upstream, m.injected, m.own,
-		m.exchanges, m.fired, m.conns, m.reloads, m.misses, build,
+	m.registry.MustRegister(m.served, m.active, m.client, m.upstream, m.injected, m.fired, m.conns, m.reloads, m.misses, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	if o.Recorder != nil {
 		m.registry.MustRegister(recorderCollector{o.Recorder})
@@ -151,12 +145,12 @@ func (m *Metrics) Handler() http.Handler {
 // Begin counts an exchange as under way until End is called with the same
 // arguments.
 func (m *Metrics) Begin(method, scheme string) {
-	m.active.WithLabelValues(knownMethod(method), knownScheme(scheme)).Inc()
+	m.active.add(method, scheme, 1)
 }
 
 // End takes back what Begin counted.
 func (m *Metrics) End(method, scheme string) {
-	m.active.WithLabelValues(knownMethod(method), knownScheme(scheme)).Dec()
+	m.active.add(method, scheme, -1)
 }
 
 // Connection counts a closed client connection. Fate is captured, passed, refused
@@ -174,24 +168,16 @@ func (m *Metrics) Reload(ok bool) {
 
 // Observe counts a finished exchange. It keeps nothing of e.
 func (m *Metrics) Observe(e *Exchange) {
+	m.served.observe(e, m.routes)
 	var scratch [128]byte
-	route := m.routes.get(AppendRoute(scratch[:0], e.Path))
-	method, scheme, version := knownMethod(e.Method), knownScheme(e.Scheme), protocolVersion(e.Proto)
-	status, errorType := statusLabel(e.Status), errorLabel(e)
-
-	h := m.serverHandle(serverKey{method, status, route, version, scheme, errorType, outcomeLabel(e.Outcome), known(e.Source, sources)})
-	h.duration.Observe(e.Duration.Seconds())
-	h.in.Observe(float64(e.RequestBytes))
-	h.out.Observe(float64(e.ResponseBytes))
-	h.exchanges.Inc()
-	m.own.Observe(e.Own.Seconds())
 	if e.UpstreamHost != "" {
 		host := m.hosts.get(append(scratch[:0], e.UpstreamHost...))
 		port := e.UpstreamPort
 		if host == Overflow || len(port) > 5 {
 			port = Overflow
 		}
-		m.clientHandle(clientKey{method, status, version, scheme, host, port, errorType}).Observe(e.Upstream.Seconds())
+		k := clientKey{knownMethod(e.Method), statusLabel(e.Status), protocolVersion(e.Proto), knownScheme(e.Scheme), host, port, errorLabel(e)}
+		m.clientHandle(k).Observe(e.Upstream.Seconds())
 		m.upstream.Observe(e.Upstream.Seconds())
 	}
 	if e.Injected > 0 {

@@ -143,8 +143,8 @@ func TestCardinalityIsBounded(t *testing.T) {
 	if got := m.routes.get([]byte("/never-seen")); got != Overflow {
 		t.Errorf("route beyond the bound = %q, want %q", got, Overflow)
 	}
-	if len(m.servers) > maxHandles+(len(outcomes)+1)*(len(sources)+1) {
-		t.Errorf("%d handles are kept, want no more than %d", len(m.servers), maxHandles)
+	if n := len(m.served.admitted); n > maxHandles+(len(outcomes)+1)*(len(sources)+1) {
+		t.Errorf("%d label sets are kept, want no more than %d", n, maxHandles)
 	}
 }
 

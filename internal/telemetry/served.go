@@ -1,0 +1,235 @@
+package telemetry
+
+import (
+	"net/http"
+	"slices"
+	"sync"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// served counts exchanges as the client sees them. It is a collector of its own:
+// the library's histograms, shared by all cores, cost an exchange as much as the
+// choice of its answer (BenchmarkObserveParallel).
+type served struct {
+	counts spread[servedPart]
+
+	mu       sync.Mutex
+	admitted map[servedKey]bool // at most maxHandles, and the overflow's
+
+	duration, in, out, exchanges, own *prometheus.Desc
+}
+
+// servedKey is a label set, beside the route as positions in the lists of known
+// values, which costs less to look up than texts.
+type servedKey struct {
+	route                   string
+	status                  uint16 // 0 where no response came
+	method, version, scheme uint8
+	errorType               uint8
+	outcome, source         uint8
+}
+
+type servedPart struct {
+	routes map[string]string // of those handed out, what this part has seen
+	series map[servedKey]*servedSeries
+	own    buckets
+}
+
+type servedSeries struct{ duration, in, out buckets }
+
+// buckets is a histogram whose bounds its user knows.
+type buckets struct {
+	counts [16]uint64 // not cumulative; the last one that is used has no bound
+	sum    float64
+}
+
+func (b *buckets) add(v float64, bounds []float64) {
+	i := 0
+	for i < len(bounds) && v > bounds[i] {
+		i++
+	}
+	b.counts[i]++
+	b.sum += v
+}
+
+func (b *buckets) join(o *buckets) {
+	for i, n := range o.counts {
+		b.counts[i] += n
+	}
+	b.sum += o.sum
+}
+
+func (b *buckets) metric(d *prometheus.Desc, bounds []float64, labels ...string) prometheus.Metric {
+	upTo := make(map[float64]uint64, len(bounds))
+	var n uint64
+	for i, bound := range bounds {
+		n += b.counts[i]
+		upTo[bound] = n
+	}
+	return prometheus.MustNewConstHistogram(d, n+b.counts[len(bounds)], b.sum, upTo, labels...)
+}
+
+// Positions in the lists of known values, for what is not in them.
+const (
+	anyOther   = 255 // Overflow, or _OTHER
+	noValue    = 254 // "none", or ""
+	statusType = 253 // an error type that is the status
+)
+
+func position(s string, values []string) uint8 {
+	if s == "" {
+		return noValue
+	}
+	if i := slices.Index(values, s); i >= 0 {
+		return uint8(i)
+	}
+	return anyOther
+}
+
+func valueAt(i uint8, values []string, none, other string) string {
+	switch i {
+	case noValue:
+		return none
+	case anyOther:
+		return other
+	}
+	return values[i]
+}
+
+func keyOf(e *Exchange) servedKey {
+	k := servedKey{
+		method: position(e.Method, methods), version: position(e.Proto, protos), scheme: position(e.Scheme, schemes),
+		errorType: position(e.ErrorType, errorTypes), outcome: position(e.Outcome, outcomes), source: position(e.Source, sources),
+	}
+	if e.Status >= 100 && e.Status <= 999 {
+		k.status = uint16(e.Status)
+	}
+	if k.method == noValue {
+		k.method = anyOther
+	}
+	if k.version == noValue {
+		k.version = anyOther
+	}
+	if k.scheme == noValue {
+		k.scheme = anyOther
+	}
+	if k.outcome == noValue {
+		k.outcome = 0 // complete
+	}
+	if e.ErrorType == "" && e.Status >= http.StatusInternalServerError {
+		k.errorType = statusType
+	}
+	return k
+}
+
+// labels are k's values in the order of serverLabels.
+func (k *servedKey) labels() [6]string {
+	status := statusLabel(int(k.status))
+	errorType := status
+	if k.errorType != statusType {
+		errorType = valueAt(k.errorType, errorTypes, "", "_OTHER")
+	}
+	return [6]string{
+		valueAt(k.method, methods, "_OTHER", "_OTHER"), status, k.route, valueAt(k.version, versions, Overflow, Overflow),
+		valueAt(k.scheme, schemes, Overflow, Overflow), errorType,
+	}
+}
+
+func newServed() *served {
+	desc := func(name, help string, labels ...string) *prometheus.Desc {
+		return prometheus.NewDesc(name, help, labels, nil)
+	}
+	return &served{
+		admitted:  map[servedKey]bool{},
+		duration:  desc("http_server_request_duration_seconds", "Duration of exchanges as the client sees them.", serverLabels...),
+		in:        desc("http_server_request_body_size_bytes", "Size of request bodies as sent.", serverLabels...),
+		out:       desc("http_server_response_body_size_bytes", "Size of response bodies as sent.", serverLabels...),
+		exchanges: desc("understudy_exchanges_total", "Finished exchanges by how they ended and who answered.", "outcome", "source"),
+		own:       desc("understudy_own_seconds", "Time of an exchange spent in understudy itself."),
+	}
+}
+
+// admit returns the key to count under what is new to a part: k, or the
+// overflow's where there are too many.
+func (s *served) admit(k servedKey) servedKey {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.admitted[k] && len(s.admitted) >= maxHandles {
+		// One more series a metric at most for each outcome and source.
+		k = servedKey{Overflow, 0, anyOther, anyOther, anyOther, noValue, k.outcome, k.source}
+	}
+	s.admitted[k] = true
+	return k
+}
+
+// observe counts an exchange. It keeps nothing of e.
+func (s *served) observe(e *Exchange, routes *bounded) {
+	var scratch [128]byte
+	route := AppendRoute(scratch[:0], e.Path)
+	k := keyOf(e)
+	s.counts.do(func(p *servedPart) {
+		if p.series == nil {
+			p.routes, p.series = map[string]string{}, map[servedKey]*servedSeries{}
+		}
+		var ok bool
+		if k.route, ok = p.routes[string(route)]; !ok {
+			if k.route = valid(routes.get(route)); k.route == string(route) {
+				p.routes[k.route] = k.route
+			}
+		}
+		one := p.series[k]
+		if one == nil {
+			k = s.admit(k)
+			if one = p.series[k]; one == nil {
+				one = &servedSeries{}
+				p.series[k] = one
+			}
+		}
+		one.duration.add(e.Duration.Seconds(), durationBuckets)
+		one.in.add(float64(e.RequestBytes), sizeBuckets)
+		one.out.add(float64(e.ResponseBytes), sizeBuckets)
+		p.own.add(e.Own.Seconds(), ownBuckets)
+	})
+}
+
+// Describe names the metrics.
+func (s *served) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{s.duration, s.in, s.out, s.exchanges, s.own} {
+		ch <- d
+	}
+}
+
+// Collect adds up the parts.
+func (s *served) Collect(ch chan<- prometheus.Metric) {
+	var own buckets
+	series := map[[6]string]*servedSeries{}
+	ended := map[[2]string]float64{}
+	s.counts.each(func(p *servedPart) {
+		own.join(&p.own)
+		for k, one := range p.series {
+			labels := k.labels()
+			sum := series[labels]
+			if sum == nil {
+				sum = &servedSeries{}
+				series[labels] = sum
+			}
+			sum.duration.join(&one.duration)
+			sum.in.join(&one.in)
+			sum.out.join(&one.out)
+			by := [2]string{valueAt(k.outcome, outcomes, "", Overflow), valueAt(k.source, sources, "none", Overflow)}
+			for _, n := range one.in.counts {
+				ended[by] += float64(n)
+			}
+		}
+	})
+	ch <- own.metric(s.own, ownBuckets)
+	for labels, sum := range series {
+		ch <- sum.duration.metric(s.duration, durationBuckets, labels[:]...)
+		ch <- sum.in.metric(s.in, sizeBuckets, labels[:]...)
+		ch <- sum.out.metric(s.out, sizeBuckets, labels[:]...)
+	}
+	for by, n := range ended {
+		ch <- prometheus.MustNewConstMetric(s.exchanges, prometheus.CounterValue, n, by[:]...)
+	}
+}
