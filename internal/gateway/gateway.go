@@ -65,7 +65,7 @@ func (g *Gateway) PID() int { return g.c.commandPID() }
 type Link struct {
 	Name   string
 	Index  int
-	Socket *os.File // NETLINK_ROUTE, made in the end's namespace; the Gateway's own
+	Socket *os.File `json:"-"` // NETLINK_ROUTE, made in the end's namespace; the Gateway's own
 }
 
 // Down is the gateway's end: what it sends goes to the command.

@@ -4,6 +4,8 @@ import (
 	"context"
 	"net/netip"
 	"os"
+
+	"github.com/understudy-proxy/understudy/internal/gateway/dns"
 )
 
 // Options say what to run and how. Only Argv is needed.
@@ -59,25 +61,19 @@ type Publish struct {
 }
 
 // Question is a question of the command to a resolver.
-type Question struct {
-	Name string // lower case, without the final dot
-	Type uint16 // as DNS counts: 1 is A, 28 is AAAA
-	// Server is the resolver that was asked, though it never heard of it.
-	Server netip.Addr
-	TCP    bool
-}
+type Question = dns.Question
 
 // Reply is what becomes of a question.
-type Reply int
+type Reply = dns.Reply
 
 // The replies. MakeUp answers A with a made-up address, which Gateway.Name
 // knows, and other types with no records (AAAA included: a client must not
 // prefer an IPv6 address that cannot be judged).
 const (
-	MakeUp      Reply = iota
-	NoSuchName        // NXDOMAIN
-	ServerFails       // SERVFAIL
-	Silence           // no answer: the client's own timeout
+	MakeUp      = dns.MakeUp
+	NoSuchName  = dns.NoSuchName  // NXDOMAIN
+	ServerFails = dns.ServerFails // SERVFAIL
+	Silence     = dns.Silence     // no answer: the client's own timeout
 )
 
 // Resolver decides about names. It is called from many goroutines, may take its
