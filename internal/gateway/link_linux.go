@@ -15,7 +15,7 @@ const (
 	upName   = "eth0"
 )
 
-// anyTable is the routing table in which every address is the gateway's own.
+// anyTable is the routing table in which every IPv6 address is the gateway's own.
 const anyTable = 100
 
 // end is one end of the link.
@@ -58,32 +58,56 @@ func buildLink(gateway, command *place, ipv6 *bool) (links []Link, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("the gateway's end: %w", err)
 	}
-	families := []int{unix.AF_INET}
-	if *ipv6 {
-		families = append(families, unix.AF_INET6)
+	if err := routes4(down, downIndex, up, upIndex); err != nil {
+		return nil, err
 	}
-	for _, family := range families {
-		everything, via := net.IPNet{IP: net.IPv4zero.To4(), Mask: net.CIDRMask(0, 32)}, downEnd.ip4.IP
-		if family == unix.AF_INET6 {
-			everything, via = net.IPNet{IP: net.IPv6zero, Mask: net.CIDRMask(0, 128)}, downEnd.ip6.IP
-		}
-		if err := up.RouteAdd(&netlink.Route{LinkIndex: upIndex, Dst: &everything, Gw: via}); err != nil {
-			return nil, fmt.Errorf("the command's default route: %w", err)
-		}
-		// What arrives from the command is for this machine, whatever its address.
-		// A table of its own, since the command's address must stay reachable.
-		if err := down.RouteAdd(&netlink.Route{
-			LinkIndex: 1, Dst: &everything, Table: anyTable, Type: unix.RTN_LOCAL, Scope: unix.RT_SCOPE_HOST, Family: family,
-		}); err != nil {
-			return nil, fmt.Errorf("a local route for every address: %w", err)
-		}
-		rule := netlink.NewRule()
-		rule.Family, rule.IifName, rule.Table = family, downName, anyTable
-		if err := down.RuleAdd(rule); err != nil {
-			return nil, fmt.Errorf("a rule for what arrives: %w", err)
+	if *ipv6 {
+		if err := routes6(down, up, upIndex); err != nil {
+			return nil, err
 		}
 	}
 	return []Link{{Name: downName, Index: downIndex}, {Name: upName, Index: upIndex}}, nil
+}
+
+// routes4 sends all that the command sends to the gateway, where every address is
+// local. That route is in the table of local addresses, because for IPv4 only what
+// that says may be the source of an ICMP error: without them UDP would not be
+// refused but time out. The command's own subnet must then be there too.
+func routes4(down *netlink.Handle, downIndex int, up *netlink.Handle, upIndex int) error {
+	everything := &net.IPNet{IP: net.IPv4zero.To4(), Mask: net.CIDRMask(0, 32)}
+	near := &net.IPNet{IP: downEnd.ip4.IP.Mask(downEnd.ip4.Mask), Mask: downEnd.ip4.Mask}
+	if err := up.RouteAdd(&netlink.Route{LinkIndex: upIndex, Dst: everything, Gw: downEnd.ip4.IP}); err != nil {
+		return fmt.Errorf("the command's default route: %w", err)
+	}
+	if err := down.RouteAdd(&netlink.Route{LinkIndex: downIndex, Dst: near, Table: unix.RT_TABLE_LOCAL, Scope: unix.RT_SCOPE_LINK}); err != nil {
+		return fmt.Errorf("a route to the command: %w", err)
+	}
+	if err := down.RouteAdd(anyIsLocal(everything, unix.RT_TABLE_LOCAL, unix.AF_INET)); err != nil {
+		return fmt.Errorf("a local route for every address: %w", err)
+	}
+	return nil
+}
+
+// routes6 is the same for IPv6, which takes any source; a table for what arrives
+// from the command does.
+func routes6(down, up *netlink.Handle, upIndex int) error {
+	everything := &net.IPNet{IP: net.IPv6zero, Mask: net.CIDRMask(0, 128)}
+	if err := up.RouteAdd(&netlink.Route{LinkIndex: upIndex, Dst: everything, Gw: downEnd.ip6.IP}); err != nil {
+		return fmt.Errorf("the command's default route for IPv6: %w", err)
+	}
+	if err := down.RouteAdd(anyIsLocal(everything, anyTable, unix.AF_INET6)); err != nil {
+		return fmt.Errorf("a local route for every IPv6 address: %w", err)
+	}
+	rule := netlink.NewRule()
+	rule.Family, rule.IifName, rule.Table = unix.AF_INET6, downName, anyTable
+	if err := down.RuleAdd(rule); err != nil {
+		return fmt.Errorf("a rule for IPv6 that arrives: %w", err)
+	}
+	return nil
+}
+
+func anyIsLocal(everything *net.IPNet, table, family int) *netlink.Route {
+	return &netlink.Route{LinkIndex: 1, Dst: everything, Table: table, Type: unix.RTN_LOCAL, Scope: unix.RT_SCOPE_HOST, Family: family}
 }
 
 // allowIPv6 undoes, in the current namespace, what a system that has IPv6 off by
