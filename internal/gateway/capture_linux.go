@@ -1,0 +1,253 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/understudy-proxy/understudy/internal/gateway/dns"
+)
+
+// capture is this process's side of a captured command.
+type capture struct {
+	parent *line // to the shim
+	shim   int   // its process
+
+	names    dns.Names
+	hosts    map[netip.Addr]string
+	answerer *dns.Answerer
+
+	listeners []net.Listener
+	down, up  Link
+	inode     uint64 // of the command's network namespace
+	asksFirst bool
+	books     udpBooks
+
+	files      [roles]*os.File // what was handed over and is not in use otherwise
+	dnsPackets []*net.UDPConn
+	dnsStreams []net.Listener
+	published  []net.Listener
+
+	socketMu sync.Mutex      // one request for a socket at a time
+	sockets  chan socketGift // what came of it
+
+	mu      sync.Mutex // guards what follows
+	reaped  bool       // the shim is gone and its number may be another's
+	command int
+
+	gone      chan struct{} // closed when the shim is gone
+	ended     chan struct{} // closed when the command has ended, or will never be heard of again
+	code      int
+	err       error
+	endedOnce sync.Once
+
+	ctx          context.Context // what is served ends with it
+	cancel       context.CancelFunc
+	stopWatching func() bool
+	serving      sync.WaitGroup
+	closing      sync.Once
+}
+
+// socketGift is a socket made in the command's namespace.
+type socketGift struct {
+	fd  int
+	err error
+}
+
+func newCapture(pid int, parent *line, o *Options) *capture {
+	c := &capture{
+		parent: parent, shim: pid, sockets: make(chan socketGift, 1),
+		gone: make(chan struct{}), ended: make(chan struct{}), hosts: readHosts("/etc/hosts"),
+	}
+	c.ctx, c.cancel = context.WithCancel(context.Background())
+	c.answerer = &dns.Answerer{Names: &c.names}
+	if host, err := os.Hostname(); err == nil {
+		c.answerer.Own = []string{host}
+	}
+	if o.Resolver != nil {
+		c.answerer.Decide = o.Resolver.Resolve
+	}
+	go c.reap() // ends with the shim; close waits for it
+	return c
+}
+
+// reap waits for the shim's end.
+func (c *capture) reap() {
+	for {
+		// The number stays the shim's until it is collected under the lock.
+		err := unix.Waitid(unix.P_PID, c.shim, nil, unix.WEXITED|unix.WNOWAIT, nil)
+		if err != unix.EINTR {
+			break
+		}
+	}
+	c.mu.Lock()
+	_, _ = unix.Wait4(c.shim, nil, 0, nil)
+	c.reaped = true
+	c.mu.Unlock()
+	close(c.gone)
+}
+
+// kill ends the shim, and with it the command, at once.
+func (c *capture) kill() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.reaped {
+		_ = unix.Kill(c.shim, unix.SIGKILL)
+	}
+}
+
+// runCommand lets the shim execute the command.
+func (c *capture) runCommand(name string) error {
+	if err := c.parent.send(note{Kind: tellsGo}); err != nil {
+		return &StepError{Step: StepStart, Err: errShimGone}
+	}
+	n, _, err := c.parent.receive()
+	switch {
+	case err != nil:
+		return &StepError{Step: StepStart, Err: errShimGone}
+	case n.Kind == saysNotRun:
+		code := 126
+		if syscall.Errno(n.Errno) == syscall.ENOENT {
+			code = 127
+		}
+		return &CommandError{Name: name, Code: code, Err: errText(n.Text)}
+	case n.Kind != saysRuns:
+		return &StepError{Step: StepStart, Err: fmt.Errorf("an unexpected %q from the shim", n.Kind)}
+	}
+	c.mu.Lock()
+	c.command = n.Number
+	c.mu.Unlock()
+	c.serving.Go(c.listen)
+	return nil
+}
+
+// listen hears what the shim says until it is gone.
+func (c *capture) listen() {
+	for {
+		n, fds, err := c.parent.receive()
+		if err != nil {
+			break
+		}
+		switch n.Kind {
+		case saysEnded:
+			status := syscall.WaitStatus(n.Number)
+			code := status.ExitStatus()
+			if status.Signaled() {
+				code = 128 + int(status.Signal())
+			}
+			c.end(code, nil)
+		case saysSocket:
+			gift := socketGift{err: errText(n.Text)}
+			if len(fds) == 1 {
+				gift = socketGift{fd: fds[0]}
+			}
+			c.sockets <- gift
+		}
+	}
+	c.end(128+int(syscall.SIGKILL), errors.New("the process that watches over the command was killed, and the command with it"))
+	close(c.sockets)
+}
+
+func (c *capture) end(code int, err error) {
+	c.endedOnce.Do(func() {
+		c.code, c.err = code, err
+		close(c.ended)
+	})
+}
+
+func (c *capture) wait() (int, error) {
+	<-c.ended
+	return c.code, c.err
+}
+
+func (c *capture) commandPID() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.command
+}
+
+func (c *capture) signal(n syscall.Signal) error {
+	select {
+	case <-c.ended:
+		return os.ErrProcessDone
+	default:
+	}
+	if c.commandPID() == 0 {
+		return os.ErrInvalid
+	}
+	if c.parent.send(note{Kind: tellsSignal, Number: int(n)}) != nil {
+		return os.ErrProcessDone
+	}
+	return nil
+}
+
+func (c *capture) asks() bool { return c.asksFirst }
+
+// name finds the name behind an address.
+func (c *capture) name(addr netip.Addr) (string, bool) {
+	addr = addr.Unmap()
+	if host, ok := c.names.Name(addr); ok {
+		return host, true
+	}
+	host, ok := c.hosts[addr]
+	return host, ok
+}
+
+func (c *capture) address(host string) (netip.Addr, bool) { return c.names.Address(host) }
+
+// patience is how long Close waits for the shim beyond its own grace.
+const patience = 3 * time.Second
+
+func (c *capture) close() error {
+	c.closing.Do(func() {
+		if c.stopWatching != nil {
+			c.stopWatching()
+		}
+		if c.parent.send(note{Kind: tellsEnd}) == nil {
+			select {
+			case <-c.gone:
+			case <-time.After(grace + patience):
+				c.kill()
+			}
+		}
+		<-c.gone
+		c.sweep()
+		c.cancel()
+		for _, l := range c.listeners {
+			_ = l.Close()
+		}
+		c.stopServing()
+		c.serving.Wait()
+		c.end(0, io.ErrClosedPipe) // a command that never ran
+		c.parent.close()
+		for _, f := range c.files {
+			_ = f.Close()
+		}
+	})
+	return nil
+}
+
+// sweep kills what is left in the command's namespace if the shim could not: if
+// it was killed itself. This process's sockets keep the namespace, and so its
+// number, until that is done.
+func (c *capture) sweep() {
+	if c.inode == 0 {
+		return
+	}
+	var own unix.Stat_t
+	if unix.Stat("/proc/self/ns/net", &own) != nil || own.Ino == c.inode {
+		return
+	}
+	for killNamespace(c.inode) {
+		time.Sleep(time.Millisecond) // until they have died
+	}
+}

@@ -1,0 +1,63 @@
+package gateway
+
+import "fmt"
+
+// Step is one thing that must succeed for a command to be captured.
+type Step string
+
+// The steps, in their order.
+const (
+	StepSystem  Step = "system"         // the operating system has namespaces at all
+	StepStart   Step = "start"          // this program executes itself in new namespaces
+	StepUser    Step = "user namespace" // an ordinary user may have one
+	StepPowers  Step = "its powers"     // and has its capabilities
+	StepNetwork Step = "network"        // a second network namespace
+	StepMount   Step = "mounts"         // private mounts over resolv.conf and others
+	StepLink    Step = "link"           // a veth pair, addresses, routes
+	StepCatch   Step = "transparent"    // nftables with TPROXY, on the gateway's side
+	StepLocal   Step = "loopback"       // the same for the command's loopback
+	StepAsk     Step = "ask first"      // NFQUEUE: refuse what cannot be connected; not needed
+	StepSockets Step = "sockets"        // transparent listeners, DNS, raw UDP
+	StepHand    Step = "hand over"      // their descriptors reach this process
+	StepName    Step = "name"           // a name resolves
+	StepConnect Step = "connection"     // a connection arrives with its original destination
+)
+
+// StepError says which step failed, why, and what mends it. Wherever Start
+// returns one, nothing was left behind and another way of capturing may be tried.
+type StepError struct {
+	Step   Step
+	Err    error
+	Remedy string // a sentence or command for people; empty if none is known
+}
+
+func (e *StepError) Error() string {
+	text := fmt.Sprintf("capture: %s: %v", e.Step, e.Err)
+	if e.Remedy != "" {
+		text += "\nhint: " + e.Remedy
+	}
+	return text
+}
+
+func (e *StepError) Unwrap() error { return e.Err }
+
+// CommandError says that the command could not be run at all. Code is the exit
+// code that a shell would give: 127 if it was not found, else 126.
+type CommandError struct {
+	Name string
+	Code int
+	Err  error
+}
+
+func (e *CommandError) Error() string { return fmt.Sprintf("run %s: %v", e.Name, e.Err) }
+
+func (e *CommandError) Unwrap() error { return e.Err }
+
+// Finding is what became of one step of a trial.
+type Finding struct {
+	Step   Step
+	OK     bool
+	Needed bool   // without it there is no capture
+	Detail string // what was found; for a step not reached, that it was not tried
+	Remedy string
+}

@@ -1,0 +1,96 @@
+package gateway
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"os"
+	"syscall"
+)
+
+// Gateway is a command that runs captured. Its methods may be called from many
+// goroutines.
+type Gateway struct {
+	c *capture
+}
+
+// Start builds the namespaces and runs the command in them. When ctx ends, the
+// command is killed. It returns a *StepError if this machine cannot capture, a
+// *CommandError if the command could not be run, or what Options.Ready returned;
+// then nothing is left. Else the caller serves Listeners, calls Wait, and Close
+// at the end.
+func Start(ctx context.Context, o Options) (*Gateway, error) { return start(ctx, o) }
+
+// Probe goes through all the steps for real, with a command that does nothing,
+// and tells what became of each. It leaves nothing.
+func Probe(ctx context.Context) []Finding { return probe(ctx) }
+
+// Shim returns at once, unless this process was started by Start to build the
+// namespaces: then it does that and does not return. It must be the first thing
+// in main, and in TestMain of tests that call Start.
+func Shim() { shim() }
+
+// Listeners returns the sockets to which all TCP of the command comes, whatever
+// address and port it asked for. A connection is a *net.TCPConn whose LocalAddr
+// is what the command asked for, and RemoteAddr the command's end. One to the
+// loopback keeps its address too: dialled by this process it is the host's
+// loopback. They are closed by Close.
+func (g *Gateway) Listeners() []net.Listener { return g.c.listeners }
+
+// Name returns the host name behind an address: the one for which the address
+// was made up, else the first that /etc/hosts has for it.
+func (g *Gateway) Name(addr netip.Addr) (host string, ok bool) { return g.c.name(addr) }
+
+// Address returns the address that stands for a name, which is made up if there
+// is none yet. It is not ok when there are no more addresses.
+func (g *Gateway) Address(host string) (addr netip.Addr, ok bool) { return g.c.address(host) }
+
+// Asks reports whether Options.Admission is asked: whether the kernel has
+// NFQUEUE. Without it a connection is always accepted first.
+func (g *Gateway) Asks() bool { return g.c.asks() }
+
+// RefusedUDP returns what UDP was refused so far, at most some hundreds of
+// destinations; what comes beyond them is counted at the zero AddrPort.
+func (g *Gateway) RefusedUDP() []RefusedUDP { return g.c.refusedUDP() }
+
+// Published returns where the published ports are reached, in the order of
+// Options.Publish.
+func (g *Gateway) Published() []netip.AddrPort { return g.c.publishedAt() }
+
+// PID is the command's process, 0 before it runs.
+func (g *Gateway) PID() int { return g.c.commandPID() }
+
+// Link is one end of the command's link, for shaping. A socket is needed because
+// this process cannot enter the namespace: its messages act there.
+type Link struct {
+	Name   string
+	Index  int
+	Socket *os.File `json:"-"` // NETLINK_ROUTE, made in the end's namespace; the Gateway's own
+}
+
+// Down is the gateway's end: what it sends goes to the command.
+func (g *Gateway) Down() Link { return g.c.down }
+
+// Up is the command's end: what it sends comes from the command.
+func (g *Gateway) Up() Link { return g.c.up }
+
+// Signal sends a signal to the command alone. It returns os.ErrProcessDone when
+// the command has ended.
+func (g *Gateway) Signal(s os.Signal) error {
+	n, ok := s.(syscall.Signal)
+	if !ok {
+		return os.ErrInvalid
+	}
+	return g.c.signal(n)
+}
+
+// Wait waits for the command's end and returns its exit code, or 128+n if signal
+// n ended it. The error says that the end is not known, because the shim was
+// killed; the code is then 137. What the command left running runs on until
+// Close.
+func (g *Gateway) Wait() (code int, err error) { return g.c.wait() }
+
+// Close ends every process that is still there, SIGTERM first and SIGKILL two
+// seconds later, closes the sockets and waits until all of it is gone. Accepted
+// connections are the caller's. A second call does nothing.
+func (g *Gateway) Close() error { return g.c.close() }

@@ -1,0 +1,47 @@
+//go:build !linux
+
+package gateway
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"os"
+	"runtime"
+	"syscall"
+)
+
+// missing is what other systems lack.
+func missing() *StepError {
+	return &StepError{
+		Step:   StepSystem,
+		Err:    errors.New(runtime.GOOS + " has no network namespaces: a command cannot be given a network of its own"),
+		Remedy: "use --forward, which sets the proxy variables for the command, or run it in a Linux virtual machine or container",
+	}
+}
+
+func start(context.Context, Options) (*Gateway, error) { return nil, missing() }
+
+func probe(context.Context) []Finding {
+	m := missing()
+	return []Finding{{Step: m.Step, Needed: true, Detail: m.Err.Error(), Remedy: m.Remedy}}
+}
+
+func shim() {}
+
+// capture is never made here: start fails.
+type capture struct {
+	listeners []net.Listener
+	down, up  Link
+}
+
+func (*capture) name(netip.Addr) (string, bool)    { return "", false }
+func (*capture) address(string) (netip.Addr, bool) { return netip.Addr{}, false }
+func (*capture) asks() bool                        { return false }
+func (*capture) refusedUDP() []RefusedUDP          { return nil }
+func (*capture) publishedAt() []netip.AddrPort     { return nil }
+func (*capture) commandPID() int                   { return 0 }
+func (*capture) signal(syscall.Signal) error       { return os.ErrProcessDone }
+func (*capture) wait() (int, error)                { return 0, os.ErrProcessDone }
+func (*capture) close() error                      { return nil }

@@ -1,0 +1,160 @@
+package gateway
+
+import (
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/understudy-proxy/understudy/internal/gateway/nat"
+)
+
+// backlog is how many connections may wait to be accepted; the kernel lowers it
+// to net.core.somaxconn.
+const backlog = 4096
+
+// opened are the descriptors to hand over, by role; 0 is none: standard input is
+// never one of them.
+type opened [roles]int
+
+// openOutside opens the gateway's sockets in the current namespace.
+func (o *opened) openOutside(ipv6 bool) error {
+	for _, r := range []role{roleTCP4, roleTCP6, roleDNS4, roleDNS6, roleDNSStream4, roleDNSStream6, roleUDP4, roleUDP6} {
+		if r.ipv6() && !ipv6 {
+			continue
+		}
+		var err error
+		switch r {
+		case roleTCP4, roleTCP6:
+			o[r], err = listenTCP(r.ipv6(), false, nat.PortTCP)
+		case roleDNSStream4, roleDNSStream6:
+			o[r], err = listenTCP(r.ipv6(), false, 53)
+		case roleDNS4, roleDNS6:
+			o[r], err = openUDP(r.ipv6(), false, 53)
+		case roleUDP4, roleUDP6:
+			o[r], err = openRaw(r.ipv6(), unix.IPPROTO_UDP)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// openInside opens the sockets for the loopback in the current namespace, which
+// is the command's.
+func (o *opened) openInside(ipv6 bool) error {
+	for _, r := range []role{roleLocal4, roleLocal6, roleLocalDNS4, roleLocalDNS6, roleLocalDNSStream4, roleLocalDNSStream6, roleLocalReply4, roleLocalReply6} {
+		if r.ipv6() && !ipv6 {
+			continue
+		}
+		var err error
+		switch r {
+		case roleLocal4, roleLocal6:
+			o[r], err = listenTCP(r.ipv6(), true, nat.PortLocal)
+		case roleLocalDNSStream4, roleLocalDNSStream6:
+			o[r], err = listenTCP(r.ipv6(), true, nat.PortLocalDNS)
+		case roleLocalDNS4, roleLocalDNS6:
+			o[r], err = openUDP(r.ipv6(), true, nat.PortLocalDNS)
+		case roleLocalReply4, roleLocalReply6:
+			o[r], err = openRaw(r.ipv6(), unix.IPPROTO_RAW) // the sender writes the IP header
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// transparent opens a socket that can have any address and binds it to a port,
+// of all addresses or of the loopback's.
+func transparent(ipv6, local bool, kind, port int, name string) (fd int, err error) {
+	domain, level, option := unix.AF_INET, unix.SOL_IP, unix.IP_TRANSPARENT
+	if ipv6 {
+		domain, level, option = unix.AF_INET6, unix.SOL_IPV6, unix.IPV6_TRANSPARENT
+	}
+	fd, err = unix.Socket(domain, kind|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		return 0, os.NewSyscallError("socket", err)
+	}
+	defer func() {
+		if err != nil {
+			_ = unix.Close(fd)
+		}
+	}()
+	if err := unix.SetsockoptInt(fd, level, option, 1); err != nil {
+		return 0, os.NewSyscallError("setsockopt transparent", err)
+	}
+	var to unix.Sockaddr
+	if ipv6 {
+		if err := unix.SetsockoptInt(fd, unix.SOL_IPV6, unix.IPV6_V6ONLY, 1); err != nil {
+			return 0, os.NewSyscallError("setsockopt v6only", err)
+		}
+		a := &unix.SockaddrInet6{Port: port}
+		if local {
+			a.Addr[15] = 1
+		}
+		to = a
+	} else {
+		a := &unix.SockaddrInet4{Port: port}
+		if local {
+			a.Addr = [4]byte{127, 0, 0, 1}
+		}
+		to = a
+	}
+	if err := unix.Bind(fd, to); err != nil {
+		return 0, fmt.Errorf("bind %s port %d: %w", name, port, err)
+	}
+	return fd, nil
+}
+
+func listenTCP(ipv6, local bool, port int) (int, error) {
+	fd, err := transparent(ipv6, local, unix.SOCK_STREAM, port, "tcp")
+	if err != nil {
+		return 0, err
+	}
+	if err := unix.Listen(fd, backlog); err != nil {
+		_ = unix.Close(fd)
+		return 0, os.NewSyscallError("listen", err)
+	}
+	return fd, nil
+}
+
+// openUDP opens a socket that tells with each datagram where it was sent to.
+func openUDP(ipv6, local bool, port int) (int, error) {
+	fd, err := transparent(ipv6, local, unix.SOCK_DGRAM, port, "udp")
+	if err != nil {
+		return 0, err
+	}
+	if err := tellDestination(fd, ipv6); err != nil {
+		_ = unix.Close(fd)
+		return 0, err
+	}
+	return fd, nil
+}
+
+func tellDestination(fd int, ipv6 bool) error {
+	level, option := unix.SOL_IP, unix.IP_PKTINFO
+	if ipv6 {
+		level, option = unix.SOL_IPV6, unix.IPV6_RECVPKTINFO
+	}
+	return os.NewSyscallError("setsockopt pktinfo", unix.SetsockoptInt(fd, level, option, 1))
+}
+
+func openRaw(ipv6 bool, protocol int) (int, error) {
+	domain := unix.AF_INET
+	if ipv6 {
+		domain = unix.AF_INET6
+	}
+	fd, err := unix.Socket(domain, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, protocol)
+	if err != nil {
+		return 0, os.NewSyscallError("socket raw", err)
+	}
+	if protocol == unix.IPPROTO_UDP {
+		if err := tellDestination(fd, ipv6); err != nil {
+			_ = unix.Close(fd)
+			return 0, err
+		}
+	}
+	return fd, nil
+}
