@@ -119,9 +119,12 @@ func (d *site) take(ctx context.Context, nc net.Conn) {
 			d.Observer.ConnClosed(&s.conn, s.end)
 		}
 	}()
-	host := d.raw
-	if d.to != nil {
-		host = d.to.Host
+	host, err := d.leadsTo(nc)
+	if err != nil {
+		s.drop(err.Error())
+		s.log.Warn("whom a connection was for is not known", zap.String("door", d.name), zap.Error(err))
+		reset(nc)
+		return
 	}
 	if s.refuses(host) == fixtures.RefuseConnection {
 		s.refused(host, protoNothing)
@@ -130,6 +133,8 @@ func (d *site) take(ctx context.Context, nc net.Conn) {
 	}
 	s.loop = d.leadsToItself()
 	switch {
+	case d.found != nil:
+		s.transparent(ctx, nc, host)
 	case d.raw == "":
 		s.speak(ctx, nc, 0)
 	case s.loop:
@@ -138,6 +143,18 @@ func (d *site) take(ctx context.Context, nc net.Conn) {
 	default:
 		s.pass(ctx, nc, d.raw, protoNothing)
 	}
+}
+
+// leadsTo is whom a connection is for, as far as the door knows: "" where each
+// request brings its own.
+func (d *site) leadsTo(nc net.Conn) (string, error) {
+	switch {
+	case d.found != nil:
+		return d.found(nc)
+	case d.to != nil:
+		return d.to.Host, nil
+	}
+	return d.raw, nil
 }
 
 // refuses asks the rules whether the connection may go on to host. What they

@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/http"
 	"strings"
-	"time"
 
 	"github.com/understudy-proxy/understudy/fixtures"
 )
@@ -44,11 +43,7 @@ func (s *session) tunnelTo(ctx context.Context, nc net.Conn, host string) {
 		return
 	}
 	s.conn.Host = host
-	patience := s.Patience
-	if patience == 0 {
-		patience = time.Second
-	}
-	s.speak(ctx, nc, patience)
+	s.speak(ctx, nc, s.patience())
 	if s.end.Host == "" {
 		s.end.Host = host
 	}

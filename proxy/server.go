@@ -60,6 +60,8 @@ type site struct {
 	forward *forward
 	// raw is the destination of a TCP door.
 	raw string
+	// found tells a transparent door whom a connection was for.
+	found Destination
 }
 
 // session is one client connection, from accept to its end.

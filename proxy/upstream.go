@@ -195,8 +195,22 @@ func (v *visit) upstreamFailed(ctx context.Context, err error) (*answer, error) 
 	}
 	v.x.Outcome, v.x.Error = fixtures.OutcomeUpstream, err.Error()
 	v.p.o.Log.Warn("upstream", zap.Error(err), zap.String("method", v.x.Request.Method), zap.String("host", v.x.Request.Host))
+	if v.unreached(err) {
+		_ = v.w.Break(wire.Break{Kind: wire.Reset}) // what can still be told of it
+		return nil, err
+	}
 	// What is recorded is that no answer came.
 	return v.substitute(problem(upstreamStatus(err), "upstream "+v.x.Request.Host+" did not answer", err.Error(), nil)), nil
+}
+
+// unreached reports whether the client is to see what it would see without us: a
+// connection that is refused, as nearly as one can be that was accepted.
+func (v *visit) unreached(err error) bool {
+	if !v.x.Wire.Transparent {
+		return false
+	}
+	e, ok := errors.AsType[*wire.UpstreamError](err)
+	return ok && (e.Op == "dial" || e.Op == "resolve")
 }
 
 // substitute makes an answer in our own words that stays off the record.

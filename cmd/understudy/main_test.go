@@ -7,10 +7,15 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/understudy-proxy/understudy/internal/app"
 )
 
 // TestMain lets the stories run this test binary as understudy.
-func TestMain(m *testing.M) { testscript.Main(m, map[string]func(){"understudy": main}) }
+func TestMain(m *testing.M) {
+	app.Shim() // where a story captures a command
+	testscript.Main(m, map[string]func(){"understudy": main})
+}
 
 // TestStories runs each story of testdata: what a user does, and sees.
 func TestStories(t *testing.T) {

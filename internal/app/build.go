@@ -17,6 +17,7 @@ import (
 
 	"github.com/understudy-proxy/understudy/internal/admin"
 	"github.com/understudy-proxy/understudy/internal/config"
+	"github.com/understudy-proxy/understudy/internal/gateway"
 	"github.com/understudy-proxy/understudy/internal/telemetry"
 	"github.com/understudy-proxy/understudy/internal/timing"
 	"github.com/understudy-proxy/understudy/proxy"
@@ -52,8 +53,10 @@ type parts struct {
 	draining  chan struct{} // closed when the run begins to end
 
 	listeners []listener
-	output    string // the cassette that is recorded; "" for none
-	ownToken  string // the file of a token that ends with the run; "" for none
+	// refusedUDP is what a captured command sent that was neither TCP nor DNS.
+	refusedUDP []gateway.RefusedUDP
+	output     string // the cassette that is recorded; "" for none
+	ownToken   string // the file of a token that ends with the run; "" for none
 }
 
 // listener is an open door.
@@ -139,10 +142,18 @@ func (p *parts) checkScope() error {
 		if len(p.o.Command) == 0 {
 			return Usage(errors.New("nothing to listen on\nhint: --forward :8080, --reverse :9001=http://127.0.0.1:7001, or a command behind --"))
 		}
-		p.c.Listen = []config.Listener{{Kind: config.ListenForward, Addr: "127.0.0.1:0"}}
+		if !p.captures() {
+			p.c.Listen = []config.Listener{forwardForCommand}
+		}
+	}
+	if len(p.c.Publish) > 0 && !p.captures() {
+		return Usage(errors.New("publish: only a command that is captured in a namespace has ports of its own\nhint: a command behind --, and no listener or --capture namespace"))
 	}
 	return nil
 }
+
+// forwardForCommand is the door of a command that is captured by variables.
+var forwardForCommand = config.Listener{Kind: config.ListenForward, Addr: "127.0.0.1:0"}
 
 func (p *parts) makeRules() error {
 	p.rulesOpts = rules.Options{Empirical: empirical}
@@ -229,16 +240,23 @@ func (p *parts) makeUpstream() error {
 
 func (p *parts) openListeners() error {
 	for _, l := range p.c.Listen {
-		ln, err := net.Listen("tcp", l.Addr)
-		if err != nil {
-			return Setup(fmt.Errorf("listen %s: %w\nhint: port 0 picks a free one", l, err))
+		if err := p.openListener(l); err != nil {
+			return err
 		}
-		open := listener{Listener: l, ln: ln, shown: "http://" + ln.Addr().String()}
-		if l.Kind == config.ListenTCP {
-			open.shown = ln.Addr().String()
-		}
-		p.listeners = append(p.listeners, open)
 	}
+	return nil
+}
+
+func (p *parts) openListener(l config.Listener) error {
+	ln, err := net.Listen("tcp", l.Addr)
+	if err != nil {
+		return Setup(fmt.Errorf("listen %s: %w\nhint: port 0 picks a free one", l, err))
+	}
+	open := listener{Listener: l, ln: ln, shown: "http://" + ln.Addr().String()}
+	if l.Kind == config.ListenTCP {
+		open.shown = ln.Addr().String()
+	}
+	p.listeners = append(p.listeners, open)
 	return nil
 }
 

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"sync"
 	"syscall"
 )
 
@@ -34,30 +35,14 @@ func (c *Command) Run(ctx context.Context) (int, error) {
 	cmd.Env = append(os.Environ(), c.Env...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = c.Stdin, c.Stdout, c.Stderr
 
-	signals := make(chan os.Signal, 8)
-	signal.Notify(signals, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT)
-	defer signal.Stop(signals)
+	signals := catchSignals()
 	if err := cmd.Start(); err != nil {
+		signals.stop()
 		return ExitNotRun, fmt.Errorf("run %s: %w", c.Args[0], err)
 	}
-	done := make(chan struct{})
-	passed := make(chan struct{})
-	go func() { // ends when the command has
-		defer close(passed)
-		for {
-			select {
-			case s := <-signals:
-				if s == syscall.SIGTERM || s == syscall.SIGHUP {
-					_ = cmd.Process.Signal(s)
-				}
-			case <-done:
-				return
-			}
-		}
-	}()
+	signals.pass(cmd.Process.Signal)
 	err = cmd.Wait()
-	close(done)
-	<-passed
+	signals.stop()
 	exit, ok := errors.AsType[*exec.ExitError](err)
 	switch {
 	case err == nil:
@@ -69,6 +54,45 @@ func (c *Command) Run(ctx context.Context) (int, error) {
 		return 128 + int(status.Signal()), nil
 	}
 	return exit.ExitCode(), nil
+}
+
+// commandSignals are the signals that are a command's affair.
+type commandSignals struct {
+	caught  chan os.Signal
+	done    chan struct{}
+	passing sync.WaitGroup
+}
+
+// catchSignals keeps signals from ending this process, from before the command
+// starts.
+func catchSignals() *commandSignals {
+	s := &commandSignals{caught: make(chan os.Signal, 8), done: make(chan struct{})}
+	signal.Notify(s.caught, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT)
+	return s
+}
+
+// pass gives the command what is sent to this process alone; a terminal sends
+// SIGINT and SIGQUIT to all. It is called once at most.
+func (s *commandSignals) pass(to func(os.Signal) error) {
+	s.passing.Go(func() { // ends with stop
+		for {
+			select {
+			case n := <-s.caught:
+				if n == syscall.SIGTERM || n == syscall.SIGHUP {
+					_ = to(n) // the command may have ended
+				}
+			case <-s.done:
+				return
+			}
+		}
+	})
+}
+
+// stop gives the signals their usual meaning back.
+func (s *commandSignals) stop() {
+	signal.Stop(s.caught)
+	close(s.done)
+	s.passing.Wait()
 }
 
 // lookUp finds a program as a shell does. The code is for the error, if there is one.

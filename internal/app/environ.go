@@ -2,8 +2,6 @@ package app
 
 import (
 	"bytes"
-	"crypto/x509"
-	"encoding/pem"
 	"fmt"
 	"net"
 	"os"
@@ -101,15 +99,9 @@ func javaOptions(dir, addr, bundle string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	var certs []*x509.Certificate
-	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
-		if c, err := x509.ParseCertificate(block.Bytes); err == nil {
-			certs = append(certs, c)
-		}
-	}
-	store, err := pkcs12.Modern.EncodeTrustStore(certs, storePassword)
+	store, err := trustStore(data, pkcs12.Modern, storePassword)
 	if err != nil {
-		return "", fmt.Errorf("trust store for Java: %w", err)
+		return "", err
 	}
 	file := filepath.Join(dir, "roots.p12")
 	if err := os.WriteFile(file, store, 0o600); err != nil {

@@ -44,6 +44,7 @@ func (p *parts) report() {
 			fmt.Fprintln(&b)
 		}
 	}
+	b.WriteString(tellRefusedUDP(p.refusedUDP))
 	if p.c.Mode == config.ModeReplay && p.player != nil {
 		if n := len(p.player.unused()); n > 0 {
 			fmt.Fprintf(&b, "\n%d of %d recorded exchanges and stubs were never asked for\n", n, p.player.exchanges+p.player.stubs)

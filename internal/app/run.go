@@ -18,6 +18,7 @@ import (
 
 	"github.com/understudy-proxy/understudy/fixtures/place"
 	"github.com/understudy-proxy/understudy/internal/config"
+	"github.com/understudy-proxy/understudy/internal/gateway"
 	"github.com/understudy-proxy/understudy/rules"
 )
 
@@ -87,7 +88,7 @@ func (p *parts) run(ctx context.Context) (int, error) {
 	p.announce()
 	p.state.serving.Store(true)
 
-	code, cmdErr := p.command(ctx, drain)
+	code, cmdErr := p.command(ctx, drain, &serve)
 	<-ctx.Done()
 	p.state.draining.Store(true)
 	err := serve.Wait()
@@ -122,11 +123,25 @@ func (p *parts) exit(code int, err error) (int, error) {
 }
 
 // command runs the command, if there is one, and then ends the run.
-func (p *parts) command(ctx context.Context, drain func()) (int, error) {
+func (p *parts) command(ctx context.Context, drain func(), serve *errgroup.Group) (int, error) {
 	if len(p.o.Command) == 0 {
 		return 0, nil
 	}
 	defer drain()
+	if p.captures() {
+		code, err := p.captured(ctx, serve)
+		step, cannot := errors.AsType[*gateway.StepError](err)
+		if !cannot || p.c.Capture == config.CaptureNamespace || len(p.c.Publish) > 0 {
+			return code, coded(code, err)
+		}
+		p.instead(step)
+		if err := p.openListener(forwardForCommand); err != nil {
+			return ExitSetup, err
+		}
+		door := p.listeners[len(p.listeners)-1]
+		p.events.Listening(string(door.Kind), door.shown, "")
+		serve.Go(func() error { return p.serve(ctx, door) })
+	}
 	dir, err := os.MkdirTemp("", "understudy-")
 	if err != nil {
 		return ExitSetup, err

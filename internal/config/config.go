@@ -23,6 +23,8 @@ type Config struct {
 	Seed      uint64     `key:"seed"` // the run's root seed; drawn by the app unless IsSet("seed")
 	Mode      Mode       `key:"mode"`
 	Listen    []Listener `key:"listen"`    // empty where none was named
+	Capture   Capture    `key:"capture"`   // how a command is captured
+	Publish   []Publish  `key:"publish"`   // ports of a captured command
 	Output    string     `key:"output"`    // record's directory; "" lets the app choose
 	Cassettes []string   `key:"cassettes"` // directories or files, in order of precedence
 	OnMiss    OnMiss     `key:"on_miss"`
@@ -170,11 +172,12 @@ type Limits struct {
 // Default returns the configuration of a run that sets nothing.
 func Default() *Config {
 	return &Config{
-		Mode:   ModeProxy,
-		OnMiss: MissFail,
-		Timing: TimingRecorded,
-		Speed:  1,
-		Repeat: RepeatSequence,
+		Mode:    ModeProxy,
+		Capture: CaptureAuto,
+		OnMiss:  MissFail,
+		Timing:  TimingRecorded,
+		Speed:   1,
+		Repeat:  RepeatSequence,
 		Upstream: Upstream{Timeouts: Timeouts{
 			Connect: 10 * time.Second,
 			TLS:     10 * time.Second,

@@ -21,6 +21,8 @@ listen:
   - {reverse: 127.0.0.1:9001, to: http://127.0.0.1:7001}
   - {tcp: ":9002", to: 127.0.0.1:6379}
   - transparent: "[::1]:0"
+capture: namespace
+publish: ["127.0.0.1:8080=80"]
 output: out
 cassettes: [cassettes/checkout, /abs]
 on_miss: forward
@@ -334,7 +336,7 @@ hint: name one with cassettes: [DIR] or -f DIR`},
 func TestEnvReachesEveryKey(t *testing.T) {
 	structured := map[string]string{"listen": "[{forward: :1}]", "rules": "[{name: a}]", "match": "{headers: [A]}", "redaction": "{headers: [A]}",
 		"upstream.connect_to": `{"a:1": "b:2"}`, "link": "lte", "link.down": "delay=1ms", "link.up": "{loss: 1%}",
-		"seed": "7", "output": "o", "cassettes": "a", "rule_files": "[a, b]", "intercept.pass": "*", "intercept.only": "a,b", "intercept.ca_dir": "d",
+		"seed": "7", "publish": "8080=80", "output": "o", "cassettes": "a", "rule_files": "[a, b]", "intercept.pass": "*", "intercept.only": "a,b", "intercept.ca_dir": "d",
 		"upstream.ca_file": "f", "admin.token": "0123456789abcdef", "admin.token_file": "f", "admin.hosts": "a.test"}
 	for _, k := range Keys() {
 		value := k.Default

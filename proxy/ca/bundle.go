@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"slices"
 )
 
 // bundleFiles are where systems keep their roots in one file.
@@ -17,6 +18,10 @@ var bundleFiles = []string{
 	"/etc/ssl/ca-bundle.pem",                            // SUSE
 	"/etc/ssl/cert.pem",                                 // macOS, the BSDs
 }
+
+// BundleFiles returns where systems keep their roots in one file, whether it is
+// there or not.
+func BundleFiles() []string { return slices.Clone(bundleFiles) }
 
 // Bundle writes the system's roots, the certificates of more files (such as one
 // that SSL_CERT_FILE already named) and the authority to w, in PEM and without

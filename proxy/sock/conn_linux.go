@@ -179,10 +179,10 @@ type side struct {
 	after func(fd uintptr) bool
 	// sentAt is when first was written.
 	sentAt time.Time
-	iov   [vecMax]syscall.Iovec
-	vecs  int
-	n     int
-	errno syscall.Errno
+	iov    [vecMax]syscall.Iovec
+	vecs   int
+	n      int
+	errno  syscall.Errno
 }
 
 func (s *side) vec(v [][]byte) {

@@ -28,7 +28,10 @@ type Conn struct {
 	// Host is the authority that a CONNECT or the TLS server name bound the
 	// connection to; "" where each request brings its own.
 	Host string
-	At   time.Time // when it was accepted
+	// Transparent is set where the client knows nothing of us: it must not hear
+	// from us what only a proxy would say.
+	Transparent bool
+	At          time.Time // when it was accepted
 }
 
 // Request is a request as an engine read it from a client, or as the pipeline

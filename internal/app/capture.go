@@ -1,0 +1,167 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/understudy-proxy/understudy/internal/config"
+	"github.com/understudy-proxy/understudy/internal/gateway"
+	"github.com/understudy-proxy/understudy/proxy/ca"
+)
+
+// Shim does not return where this process was started to build a captured
+// command's namespaces. It must be the first thing in main.
+func Shim() { gateway.Shim() }
+
+// captures reports whether the command is to run in namespaces of its own.
+func (p *parts) captures() bool {
+	if len(p.o.Command) == 0 {
+		return false
+	}
+	switch p.c.Capture {
+	case config.CaptureNamespace:
+		return true
+	case config.CaptureProxy:
+		return false
+	}
+	return len(p.c.Listen) == 0
+}
+
+// captured runs the command in namespaces of its own and serves what comes out
+// of them. The error is a *gateway.StepError where the machine cannot do that;
+// nothing has been started then.
+func (p *parts) captured(ctx context.Context, serve *errgroup.Group) (int, error) {
+	authority, err := p.authority()
+	if err != nil {
+		return ExitSetup, err
+	}
+	t, err := trustFor(authority, ca.BundleFiles(), javaStores(os.Getenv), os.Getenv)
+	if err != nil {
+		return ExitSetup, err
+	}
+	o := gateway.Options{
+		Argv: p.o.Command, Env: environment(os.Environ(), t.env), Files: t.files,
+		Stdin: fileOf(p.o.Stdin), Stdout: fileOf(p.o.Stdout), Stderr: fileOf(p.o.Stderr),
+	}
+	if p.c.Mode == config.ModeReplay {
+		// What is replayed may have nobody behind it.
+		o.Admission = func(context.Context, gateway.Connection) gateway.Admission { return gateway.Admit }
+	}
+	for _, pub := range p.c.Publish {
+		o.Publish = append(o.Publish, gateway.Publish{On: pub.On, Port: pub.Port})
+	}
+	served, stopServing := context.WithCancel(ctx)
+	defer stopServing()
+	o.Ready = func(g *gateway.Gateway) error {
+		for _, ln := range g.Listeners() {
+			serve.Go(func() error {
+				return p.server.ServeTransparent(served, ln, "command", func(nc net.Conn) (string, error) { return destination(g, nc) })
+			})
+		}
+		p.tellCapture(g)
+		return nil
+	}
+	signals := catchSignals()
+	defer signals.stop()
+	g, err := gateway.Start(ctx, o)
+	if err != nil {
+		if ce, ok := errors.AsType[*gateway.CommandError](err); ok {
+			return ce.Code, err
+		}
+		return ExitSetup, err
+	}
+	defer func() {
+		stopServing() // before the listeners close by themselves, which would be an error
+		p.refusedUDP = g.RefusedUDP()
+		if err := g.Close(); err != nil {
+			p.log.Warn("the command's namespaces", zap.Error(err))
+		}
+	}()
+	signals.pass(g.Signal)
+	return g.Wait()
+}
+
+// tellCapture says how the command is captured.
+func (p *parts) tellCapture(g *gateway.Gateway) {
+	published := make([]string, 0, len(p.c.Publish))
+	for i, at := range g.Published() {
+		published = append(published, fmt.Sprintf("%s=%d", at, p.c.Publish[i].Port))
+	}
+	p.events.Note("capturing", "", map[string]any{"by": "namespace", "published": published})
+	p.log.Info("capturing the command in a network namespace of its own", zap.Strings("published", published))
+}
+
+// instead tells that the command is captured by variables, and why not otherwise.
+func (p *parts) instead(err error) {
+	p.events.Note("capturing", "", map[string]any{"by": "proxy", "why": err.Error()})
+	p.log.Warn("this machine cannot capture a command transparently: proxy variables are set for it instead, which some programs ignore\n"+err.Error(),
+		zap.String("hint", "understudy doctor tries each step; --capture proxy chooses this and says nothing"))
+}
+
+// destination is whom a connection of the command was for: host:port, by name
+// where the command asked for a name.
+func destination(g *gateway.Gateway, nc net.Conn) (string, error) {
+	to, ok := nc.LocalAddr().(*net.TCPAddr)
+	if !ok {
+		return "", fmt.Errorf("%s is no TCP address", nc.LocalAddr())
+	}
+	at := netip.AddrPortFrom(to.AddrPort().Addr().Unmap(), to.AddrPort().Port())
+	if !at.Addr().IsLoopback() {
+		if name, ok := g.Name(at.Addr()); ok {
+			return net.JoinHostPort(name, fmt.Sprint(at.Port())), nil
+		}
+	}
+	return at.String(), nil
+}
+
+// environment is env with more in place of what has the same names.
+func environment(env, more []string) []string {
+	given := map[string]bool{}
+	for _, v := range more {
+		name, _, _ := strings.Cut(v, "=")
+		given[name] = true
+	}
+	env = slices.DeleteFunc(slices.Clone(env), func(v string) bool {
+		name, _, _ := strings.Cut(v, "=")
+		return given[name]
+	})
+	return append(env, more...)
+}
+
+// fileOf is a stream's file; nil, which is this process's own, where it is none.
+func fileOf(stream any) *os.File {
+	f, _ := stream.(*os.File)
+	return f
+}
+
+// tellRefusedUDP lists, after the ledger, what was refused because it was neither
+// TCP nor DNS.
+func tellRefusedUDP(refused []gateway.RefusedUDP) string {
+	if len(refused) == 0 {
+		return ""
+	}
+	to := map[string]uint64{}
+	for _, r := range refused {
+		host := r.To.String()
+		if r.Host != "" {
+			host = fmt.Sprintf("%s:%d", r.Host, r.To.Port())
+		}
+		to[host] += r.Datagrams
+	}
+	var b strings.Builder
+	b.WriteString("\nUDP was refused (only DNS passes; QUIC falls back to TCP):\n")
+	for _, host := range slices.Sorted(maps.Keys(to)) {
+		fmt.Fprintf(&b, "  %s  %d datagrams\n", host, to[host])
+	}
+	return b.String()
+}

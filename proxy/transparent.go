@@ -1,0 +1,43 @@
+package proxy
+
+import (
+	"context"
+	"net"
+	"time"
+)
+
+// Destination tells whom a connection was for that came to us unasked: host:port,
+// with the name where it is known.
+type Destination func(nc net.Conn) (string, error)
+
+// ServeTransparent serves ln, whose connections were made to others and came
+// here all the same. What is HTTP or TLS goes through the pipeline, all else is
+// passed on unread, to where it was meant to go. name is the door's, for the
+// ledger. It returns as ServeReverse does.
+func (s *Server) ServeTransparent(ctx context.Context, ln net.Listener, name string, to Destination) error {
+	return s.serve(ctx, ln, &site{name: name, found: to})
+}
+
+// transparent serves a connection that was meant for host, host:port.
+func (s *session) transparent(ctx context.Context, nc net.Conn, host string) {
+	s.conn.Transparent = true
+	s.conn.Host = host
+	s.end.Host = host
+	if s.Pass != nil && s.Pass(hostname(host)) {
+		s.pass(ctx, nc, host, protoNothing)
+		return
+	}
+	s.speak(ctx, nc, s.patience())
+	if s.end.Host == "" {
+		s.end.Host = host
+	}
+}
+
+// patience is how long a client may be silent before it is taken for one that
+// waits for the server to speak.
+func (s *session) patience() time.Duration {
+	if s.Patience == 0 {
+		return time.Second
+	}
+	return s.Patience
+}
