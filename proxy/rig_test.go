@@ -245,6 +245,7 @@ type rig struct {
 	opts    Options
 	forward bool
 	tcp     string
+	found   Destination
 }
 
 var theAuthority = sync.OnceValues(func() (*ca.Authority, error) { return ca.Load(caDir) })
@@ -294,6 +295,8 @@ func newRig(t testing.TB, to string, configs ...config) *rig {
 			ended <- g.server.ServeForward(ctx, ln)
 		case g.tcp != "":
 			ended <- g.server.ServeTCP(ctx, ln, g.tcp)
+		case g.found != nil:
+			ended <- g.server.ServeTransparent(ctx, ln, "transparent", g.found)
 		default:
 			u, err := url.Parse(to)
 			if err != nil {

@@ -14,7 +14,7 @@ import (
 // TestMain lets the stories run this test binary as understudy.
 func TestMain(m *testing.M) {
 	app.Shim() // where a story captures a command
-	testscript.Main(m, map[string]func(){"understudy": main})
+	testscript.Main(m, map[string]func(){"understudy": main, "fetch": unaware})
 }
 
 // TestStories runs each story of testdata: what a user does, and sees.
@@ -45,6 +45,7 @@ func TestStories(t *testing.T) {
 			"flip":     scriptFlip,
 			"edit":     scriptEdit,
 		},
+		Condition:           condition,
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 	})
