@@ -54,7 +54,9 @@ func (s *shimProcess) build() {
 
 	sockets[roleAskOutside], sockets[roleAskInside] = gateway.queue, command.queue
 	sockets[roleDown], sockets[roleUp] = gateway.route, command.route
-	s.step(StepHand, s.hand(&sockets, ipv6, links))
+	if err := s.hand(&sockets, ipv6, links); err != nil {
+		s.step(StepHand, err) // that it went well is seen by what arrives
+	}
 	s.namespace = command.ns
 	_ = unix.Close(gateway.ns)
 	gateway.close()

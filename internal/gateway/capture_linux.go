@@ -199,6 +199,9 @@ func (c *capture) name(addr netip.Addr) (string, bool) {
 		return host, true
 	}
 	host, ok := c.hosts[addr]
+	if !ok && (addr == netip.IPv6Loopback() || addr == netip.AddrFrom4([4]byte{127, 0, 0, 1})) {
+		return "localhost", true
+	}
 	return host, ok
 }
 

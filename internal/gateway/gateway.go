@@ -38,7 +38,8 @@ func Shim() { shim() }
 func (g *Gateway) Listeners() []net.Listener { return g.c.listeners }
 
 // Name returns the host name behind an address: the one for which the address
-// was made up, else the first that /etc/hosts has for it.
+// was made up, else the first that /etc/hosts has for it, and localhost for the
+// loopback.
 func (g *Gateway) Name(addr netip.Addr) (host string, ok bool) { return g.c.name(addr) }
 
 // Address returns the address that stands for a name, which is made up if there

@@ -37,6 +37,9 @@ type shimProcess struct {
 // shim takes the process over if it is one. Nothing is written to the standard
 // streams: they are the command's.
 func shim() {
+	if len(os.Args) == 1 && os.Args[0] == clientName {
+		os.Exit(client())
+	}
 	if !isShim() {
 		return
 	}

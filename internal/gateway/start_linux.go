@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -148,6 +149,7 @@ func inherited() (all []int) {
 			all = append(all, fd)
 		}
 	}
+	slices.Sort(all)
 	return all
 }
 
@@ -189,7 +191,9 @@ func lookUp(name, dir string, env []string) (string, error) {
 		if err == nil {
 			return path, nil
 		}
-		if errors.Is(err, fs.ErrPermission) && denied == nil {
+		// A directory that may not be searched is passed over; a file that is there
+		// and may not be executed is said.
+		if failed, ok := errors.AsType[*fs.PathError](err); ok && failed.Op == "exec" && denied == nil {
 			denied = err
 		}
 	}
