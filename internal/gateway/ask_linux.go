@@ -13,7 +13,7 @@ import (
 
 // NFQUEUE's messages and attributes. Source: linux/netfilter/nfnetlink_queue.h.
 const (
-	nfqPacket  = unix.NFNL_SUBSYS_QUEUE<<8 | 0
+	nfqPacket  = unix.NFNL_SUBSYS_QUEUE << 8
 	nfqVerdict = unix.NFNL_SUBSYS_QUEUE<<8 | 1
 	nfqConfig  = unix.NFNL_SUBSYS_QUEUE<<8 | 2
 

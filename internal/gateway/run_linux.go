@@ -205,7 +205,7 @@ func (v *supervisor) giveSocket(family int, err error) {
 		fd, err = unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	}
 	if err == nil {
-		defer unix.Close(fd)
+		defer func() { _ = unix.Close(fd) }()
 		err = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_MARK, nat.MarkOwn)
 	}
 	if err != nil {

@@ -96,7 +96,7 @@ func spawn(o *Options, what order, contents [][]byte) (pid int, parent *line, er
 	if err != nil {
 		return 0, nil, os.NewSyscallError("socketpair", err)
 	}
-	defer unix.Close(pair[1])
+	defer func() { _ = unix.Close(pair[1]) }()
 
 	// The shim gets what this process has inherited, each under its own number
 	// (make's job server, a service manager's sockets), then the order and its
