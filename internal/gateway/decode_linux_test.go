@@ -1,41 +1,12 @@
 package gateway
 
 import (
-	"bytes"
 	"net/netip"
 	"reflect"
 	"testing"
 
 	"golang.org/x/sys/unix"
 )
-
-// FuzzOrder holds: what is encoded is decoded, and nothing that is not makes
-// decoding panic.
-func FuzzOrder(f *testing.F) {
-	f.Add("/bin/true", []byte("content"), []byte{1, 0, 0, 0, 0, 0, 0, 0, '{'})
-	f.Fuzz(func(t *testing.T, path string, content, wild []byte) {
-		var any order
-		var files [][]byte
-		_ = any.decode(wild, &files)
-
-		if bytes.ContainsRune([]byte(path), 0xfffd) || !bytes.Equal([]byte(path), bytes.ToValidUTF8([]byte(path), nil)) {
-			return
-		}
-		in := order{Path: path, Argv: []string{path}, Files: []coverOrder{{Path: path}}, Inherited: []int{7}}
-		all, err := in.encode([][]byte{content, nil})
-		if err != nil {
-			t.Fatal(err)
-		}
-		var out order
-		files = nil
-		if err := out.decode(all, &files); err != nil {
-			t.Fatal(err)
-		}
-		if !reflect.DeepEqual(in, out) || len(files) != 2 || !bytes.Equal(files[0], content) || len(files[1]) != 0 {
-			t.Fatalf("%+v %q became %+v %q", in, content, out, files)
-		}
-	})
-}
 
 // FuzzQueued holds: what the kernel queues is read or left out, never more than
 // there is; and a packet that we write is read as what it is.

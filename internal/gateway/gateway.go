@@ -25,10 +25,11 @@ func Start(ctx context.Context, o Options) (*Gateway, error) { return start(ctx,
 // and tells what became of each. It leaves nothing.
 func Probe(ctx context.Context) []Finding { return probe(ctx) }
 
-// Shim returns at once, unless this process was started by Start to build the
-// namespaces: then it does that and does not return. It must be the first thing
-// in main, and in TestMain of tests that call Start.
-func Shim() { shim() }
+// Shim returns at once, unless this process was started by Probe as the command
+// of its trial: then it is that and does not return. It must be the first thing in
+// main, and in TestMain of tests that call Start. A process that Start has started
+// to build the namespaces does not come so far: package shim takes it over.
+func Shim() { shimIfAny() }
 
 // Listeners returns the sockets to which all TCP of the command comes, whatever
 // address and port it asked for. A connection is a *net.TCPConn whose LocalAddr

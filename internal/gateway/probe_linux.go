@@ -9,6 +9,8 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+
+	"github.com/understudy-proxy/understudy/internal/gateway/shim"
 )
 
 // probeName and probeAnswer are what the trial asks for and hears.
@@ -23,7 +25,7 @@ var trial = []Step{StepStart, StepUser, StepPowers, StepMount, StepNetwork, Step
 func probe(ctx context.Context) []Finding {
 	var done []Step
 	err := tryAll(ctx, func(s Step) { done = append(done, s) })
-	return findings(done, err, powers() == nil)
+	return findings(done, err, shim.Powers() == nil)
 }
 
 // findings tells of each step what is known when those in done went well and err
@@ -83,8 +85,8 @@ func client() (code int) {
 
 // tryAll captures such a client. done hears of each step that went well.
 func tryAll(ctx context.Context, done func(Step)) error {
-	c, err := open(ctx, &Options{}, order{Path: "/proc/self/exe", Argv: []string{clientName}, Env: os.Environ(), Probe: true},
-		func(n note) { done(n.Step) })
+	c, err := open(ctx, &Options{}, shim.Order{Path: "/proc/self/exe", Argv: []string{clientName}, Env: os.Environ(), Probe: true},
+		done)
 	if err != nil {
 		return err
 	}
@@ -120,4 +122,10 @@ func tryAll(ctx context.Context, done func(Step)) error {
 		return &StepError{Step: StepConnect, Err: err}
 	}
 	return nil
+}
+
+func shimIfAny() {
+	if len(os.Args) == 1 && os.Args[0] == clientName {
+		os.Exit(client())
+	}
 }

@@ -10,6 +10,8 @@ import (
 	"sync"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/understudy-proxy/understudy/internal/gateway/shim"
 )
 
 // publish listens on the host's addresses for the command's ports.
@@ -111,7 +113,7 @@ func (c *capture) socketInside(family int) (int, error) {
 	if c.commandPID() == 0 {
 		return 0, os.ErrInvalid // nobody hears the answer yet
 	}
-	if err := c.parent.send(note{Kind: tellsSocket, Number: family}); err != nil {
+	if err := c.parent.Send(shim.Note{Kind: shim.TellsSocket, Number: family}); err != nil {
 		return 0, err
 	}
 	gift, ok := <-c.sockets
