@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"encoding/binary"
-	"errors"
 	"net/netip"
 	"os"
 
@@ -13,7 +12,7 @@ import (
 
 // NFQUEUE's messages and attributes. Source: linux/netfilter/nfnetlink_queue.h.
 const (
-	nfqPacket  = unix.NFNL_SUBSYS_QUEUE<<8 | 0
+	nfqPacket  = unix.NFNL_SUBSYS_QUEUE << 8
 	nfqVerdict = unix.NFNL_SUBSYS_QUEUE<<8 | 1
 	nfqConfig  = unix.NFNL_SUBSYS_QUEUE<<8 | 2
 
@@ -30,41 +29,14 @@ const (
 	waiting = 8192
 )
 
-// openQueue opens a socket that decides about what waits in a queue of the
-// current namespace.
-func openQueue(number uint16) (fd int, err error) {
-	fd, err = unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_NETFILTER)
-	if err != nil {
-		return 0, os.NewSyscallError("socket netlink", err)
-	}
-	defer func() {
-		if err != nil {
-			_ = unix.Close(fd)
-		}
-	}()
-	if err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
-		return 0, os.NewSyscallError("bind netlink", err)
-	}
+// subscribeQueue is the message that makes its sender decide about what waits in a
+// queue of its socket's namespace.
+func subscribeQueue(number uint16) []byte {
 	params := append(binary.BigEndian.AppendUint32(nil, copied), nfqCopyPacket)
-	message := queueMessage(nfqConfig, unix.NLM_F_REQUEST|unix.NLM_F_ACK, number,
+	return queueMessage(nfqConfig, unix.NLM_F_REQUEST|unix.NLM_F_ACK, number,
 		attribute(nfqaConfigCommand, []byte{nfqCommandBind, 0, 0, 0}),
 		attribute(nfqaConfigParams, params),
 		attribute(nfqaConfigMax, binary.BigEndian.AppendUint32(nil, waiting)))
-	if err := unix.Sendto(fd, message, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
-		return 0, os.NewSyscallError("sendto netlink", err)
-	}
-	buf := make([]byte, 1024)
-	n, _, err := unix.Recvfrom(fd, buf, 0)
-	if err != nil {
-		return 0, os.NewSyscallError("recvfrom netlink", err)
-	}
-	if n < unix.NLMSG_HDRLEN+4 {
-		return 0, errors.New("nfqueue: an answer cut short")
-	}
-	if code := int32(binary.NativeEndian.Uint32(buf[unix.NLMSG_HDRLEN:])); code != 0 {
-		return 0, unix.Errno(-code)
-	}
-	return fd, unix.SetNonblock(fd, true)
 }
 
 func attribute(kind uint16, data []byte) []byte {

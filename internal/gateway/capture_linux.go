@@ -15,12 +15,13 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/understudy-proxy/understudy/internal/gateway/dns"
+	"github.com/understudy-proxy/understudy/internal/gateway/shim"
 )
 
 // capture is this process's side of a captured command.
 type capture struct {
-	parent *line // to the shim
-	shim   int   // its process
+	parent *shim.Line
+	pid    int // the shim's process
 
 	names    dns.Names
 	hosts    map[netip.Addr]string
@@ -32,7 +33,7 @@ type capture struct {
 	asksFirst bool
 	books     udpBooks
 
-	files      [roles]*os.File // what was handed over and is not in use otherwise
+	files      [shim.Roles]*os.File // what was handed over and is not in use otherwise
 	dnsPackets []*net.UDPConn
 	dnsStreams []net.Listener
 	published  []net.Listener
@@ -63,9 +64,9 @@ type socketGift struct {
 	err error
 }
 
-func newCapture(pid int, parent *line, o *Options) *capture {
+func newCapture(pid int, parent *shim.Line, o *Options) *capture {
 	c := &capture{
-		parent: parent, shim: pid, sockets: make(chan socketGift, 1),
+		parent: parent, pid: pid, sockets: make(chan socketGift, 1),
 		gone: make(chan struct{}), ended: make(chan struct{}), hosts: readHosts("/etc/hosts"),
 	}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
@@ -84,13 +85,13 @@ func newCapture(pid int, parent *line, o *Options) *capture {
 func (c *capture) reap() {
 	for {
 		// The number stays the shim's until it is collected under the lock.
-		err := unix.Waitid(unix.P_PID, c.shim, nil, unix.WEXITED|unix.WNOWAIT, nil)
+		err := unix.Waitid(unix.P_PID, c.pid, nil, unix.WEXITED|unix.WNOWAIT, nil)
 		if err != unix.EINTR {
 			break
 		}
 	}
 	c.mu.Lock()
-	_, _ = unix.Wait4(c.shim, nil, 0, nil)
+	_, _ = unix.Wait4(c.pid, nil, 0, nil)
 	c.reaped = true
 	c.mu.Unlock()
 	close(c.gone)
@@ -101,27 +102,27 @@ func (c *capture) kill() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.reaped {
-		_ = unix.Kill(c.shim, unix.SIGKILL)
+		_ = unix.Kill(c.pid, unix.SIGKILL)
 	}
 }
 
 // runCommand lets the shim execute the command.
 func (c *capture) runCommand(name string) error {
-	if err := c.parent.send(note{Kind: tellsGo}); err != nil {
+	if err := c.parent.Send(shim.Note{Kind: shim.TellsGo}); err != nil {
 		return &StepError{Step: StepStart, Err: errShimGone}
 	}
-	n, _, err := c.parent.receive()
+	n, _, err := c.parent.Receive()
 	switch {
 	case err != nil:
 		return &StepError{Step: StepStart, Err: errShimGone}
-	case n.Kind == saysNotRun:
+	case n.Kind == shim.SaysNotRun:
 		code := 126
 		if syscall.Errno(n.Errno) == syscall.ENOENT {
 			code = 127
 		}
-		return &CommandError{Name: name, Code: code, Err: errText(n.Text)}
-	case n.Kind != saysRuns:
-		return &StepError{Step: StepStart, Err: fmt.Errorf("an unexpected %q from the shim", n.Kind)}
+		return &CommandError{Name: name, Code: code, Err: shimFailed(n)}
+	case n.Kind != shim.SaysRuns:
+		return &StepError{Step: StepStart, Err: fmt.Errorf("an unexpected note of kind %d from the shim", n.Kind)}
 	}
 	c.mu.Lock()
 	c.command = n.Number
@@ -133,20 +134,20 @@ func (c *capture) runCommand(name string) error {
 // listen hears what the shim says until it is gone.
 func (c *capture) listen() {
 	for {
-		n, fds, err := c.parent.receive()
+		n, fds, err := c.parent.Receive()
 		if err != nil {
 			break
 		}
 		switch n.Kind {
-		case saysEnded:
+		case shim.SaysEnded:
 			status := syscall.WaitStatus(n.Number)
 			code := status.ExitStatus()
 			if status.Signaled() {
 				code = 128 + int(status.Signal())
 			}
 			c.end(code, nil)
-		case saysSocket:
-			gift := socketGift{err: errText(n.Text)}
+		case shim.SaysSocket:
+			gift := socketGift{err: shimFailed(n)}
 			if len(fds) == 1 {
 				gift = socketGift{fd: fds[0]}
 			}
@@ -184,7 +185,7 @@ func (c *capture) signal(n syscall.Signal) error {
 	if c.commandPID() == 0 {
 		return os.ErrInvalid
 	}
-	if c.parent.send(note{Kind: tellsSignal, Number: int(n)}) != nil {
+	if c.parent.Send(shim.Note{Kind: shim.TellsSignal, Number: int(n)}) != nil {
 		return os.ErrProcessDone
 	}
 	return nil
@@ -199,6 +200,9 @@ func (c *capture) name(addr netip.Addr) (string, bool) {
 		return host, true
 	}
 	host, ok := c.hosts[addr]
+	if !ok && (addr == netip.IPv6Loopback() || addr == netip.AddrFrom4([4]byte{127, 0, 0, 1})) {
+		return "localhost", true
+	}
 	return host, ok
 }
 
@@ -212,10 +216,10 @@ func (c *capture) close() error {
 		if c.stopWatching != nil {
 			c.stopWatching()
 		}
-		if c.parent.send(note{Kind: tellsEnd}) == nil {
+		if c.parent.Send(shim.Note{Kind: shim.TellsEnd}) == nil {
 			select {
 			case <-c.gone:
-			case <-time.After(grace + patience):
+			case <-time.After(shim.Grace + patience):
 				c.kill()
 			}
 		}
@@ -228,7 +232,7 @@ func (c *capture) close() error {
 		c.stopServing()
 		c.serving.Wait()
 		c.end(0, io.ErrClosedPipe) // a command that never ran
-		c.parent.close()
+		c.parent.Close()
 		for _, f := range c.files {
 			_ = f.Close()
 		}
@@ -247,7 +251,7 @@ func (c *capture) sweep() {
 	if unix.Stat("/proc/self/ns/net", &own) != nil || own.Ino == c.inode {
 		return
 	}
-	for killNamespace(c.inode) {
+	for shim.KillNamespace(c.inode) {
 		time.Sleep(time.Millisecond) // until they have died
 	}
 }

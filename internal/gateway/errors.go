@@ -1,6 +1,10 @@
 package gateway
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/understudy-proxy/understudy/internal/gateway/shim"
+)
 
 // Step is one thing that must succeed for a command to be captured.
 type Step string
@@ -8,17 +12,17 @@ type Step string
 // The steps, in their order.
 const (
 	StepSystem  Step = "system"         // the operating system has namespaces at all
-	StepStart   Step = "start"          // this program executes itself in new namespaces
+	StepStart   Step = shim.StepStart   // this program executes itself in new namespaces
 	StepUser    Step = "user namespace" // an ordinary user may have one
-	StepPowers  Step = "its powers"     // and has its capabilities
-	StepNetwork Step = "network"        // a second network namespace
-	StepMount   Step = "mounts"         // private mounts over resolv.conf and others
-	StepLink    Step = "link"           // a veth pair, addresses, routes
-	StepCatch   Step = "transparent"    // nftables with TPROXY, on the gateway's side
-	StepLocal   Step = "loopback"       // the same for the command's loopback
-	StepAsk     Step = "ask first"      // NFQUEUE: refuse what cannot be connected; not needed
-	StepSockets Step = "sockets"        // transparent listeners, DNS, raw UDP
-	StepHand    Step = "hand over"      // their descriptors reach this process
+	StepPowers  Step = shim.StepPowers  // and has its capabilities
+	StepNetwork Step = shim.StepNetwork // a second network namespace
+	StepMount   Step = shim.StepMount   // private mounts over resolv.conf and others
+	StepLink    Step = shim.StepLink    // a veth pair, addresses, routes
+	StepCatch   Step = shim.StepCatch   // nftables with TPROXY, on the gateway's side
+	StepLocal   Step = shim.StepLocal   // the same for the command's loopback
+	StepAsk     Step = shim.StepAsk     // NFQUEUE: refuse what cannot be connected; not needed
+	StepSockets Step = shim.StepSockets // transparent listeners, DNS, raw UDP
+	StepHand    Step = shim.StepHand    // their descriptors reach this process
 	StepName    Step = "name"           // a name resolves
 	StepConnect Step = "connection"     // a connection arrives with its original destination
 )

@@ -5,21 +5,24 @@ import (
 	"net/netip"
 	"os"
 	"strings"
+
+	"github.com/understudy-proxy/understudy/internal/gateway/link"
+	"github.com/understudy-proxy/understudy/internal/gateway/shim"
 )
 
 // covers returns the orders for the caller's files and for those that make every
 // program ask our resolver: others ask daemons over unix sockets, which no
 // network namespace holds back. A content that serves several paths is sent once.
-func covers(files []File) (orders []coverOrder, contents [][]byte) {
+func covers(files []File) (orders []shim.Cover, contents [][]byte) {
 	all := []File{
-		{Path: "/etc/resolv.conf", Content: []byte("# understudy answers, whatever resolver is asked\nnameserver " + downEnd.ip4.IP.String() + "\n")},
+		{Path: "/etc/resolv.conf", Content: []byte("# understudy answers, whatever resolver is asked\nnameserver " + link.Resolver().String() + "\n")},
 		{Path: "/var/run/nscd/socket"}, // an empty file refuses connections
 	}
 	if old, err := os.ReadFile("/etc/nsswitch.conf"); err == nil {
 		all = append(all, File{Path: "/etc/nsswitch.conf", Content: filesThenDNS(old)})
 	}
 	for _, f := range append(all, files...) {
-		o := coverOrder{Path: f.Path, Source: f.Source}
+		o := shim.Cover{Path: f.Path, Source: f.Source}
 		if f.Source == "" {
 			o.Content = -1
 			for i, c := range contents {

@@ -25,10 +25,11 @@ func Start(ctx context.Context, o Options) (*Gateway, error) { return start(ctx,
 // and tells what became of each. It leaves nothing.
 func Probe(ctx context.Context) []Finding { return probe(ctx) }
 
-// Shim returns at once, unless this process was started by Start to build the
-// namespaces: then it does that and does not return. It must be the first thing
-// in main, and in TestMain of tests that call Start.
-func Shim() { shim() }
+// Shim returns at once, unless this process was started by Probe as the command
+// of its trial: then it is that and does not return. It must be the first thing in
+// main, and in TestMain of tests that call Start. A process that Start has started
+// to build the namespaces does not come so far: package shim takes it over.
+func Shim() { shimIfAny() }
 
 // Listeners returns the sockets to which all TCP of the command comes, whatever
 // address and port it asked for. A connection is a *net.TCPConn whose LocalAddr
@@ -38,7 +39,8 @@ func Shim() { shim() }
 func (g *Gateway) Listeners() []net.Listener { return g.c.listeners }
 
 // Name returns the host name behind an address: the one for which the address
-// was made up, else the first that /etc/hosts has for it.
+// was made up, else the first that /etc/hosts has for it, and localhost for the
+// loopback.
 func (g *Gateway) Name(addr netip.Addr) (host string, ok bool) { return g.c.name(addr) }
 
 // Address returns the address that stands for a name, which is made up if there

@@ -28,7 +28,7 @@ func probe(context.Context) []Finding {
 	return []Finding{{Step: m.Step, Needed: true, Detail: m.Err.Error(), Remedy: m.Remedy}}
 }
 
-func shim() {}
+func shimIfAny() {}
 
 // capture is never made here: start fails.
 type capture struct {

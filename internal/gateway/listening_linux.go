@@ -17,7 +17,7 @@ func hostListens(at netip.AddrPort) (bool, error) {
 	if err != nil {
 		return false, os.NewSyscallError("socket netlink", err)
 	}
-	defer unix.Close(fd)
+	defer func() { _ = unix.Close(fd) }()
 	request := make([]byte, unix.NLMSG_HDRLEN+requestSize)
 	binary.NativeEndian.PutUint32(request, uint32(len(request)))
 	binary.NativeEndian.PutUint16(request[4:], byFamily)

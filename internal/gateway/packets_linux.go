@@ -7,15 +7,17 @@ import (
 	"os"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/understudy-proxy/understudy/internal/gateway/shim"
 )
 
 // answerPackets answers the questions that come to one UDP socket until it is
 // closed. What was sent to a resolver on the command's loopback is answered
 // through a raw socket: the resolver's port may not be bound there, the command
 // might want it.
-func (c *capture) answerPackets(conn *net.UDPConn, r role) {
-	inside := r == roleLocalDNS4 || r == roleLocalDNS6
-	ipv6 := r.ipv6()
+func (c *capture) answerPackets(conn *net.UDPConn, r shim.Role) {
+	inside := r == shim.LocalDNS4 || r == shim.LocalDNS6
+	ipv6 := r.IPv6()
 	buf, oob := make([]byte, 4096), make([]byte, 256)
 	for {
 		n, oobn, _, from, err := conn.ReadMsgUDPAddrPort(buf, oob)
@@ -72,10 +74,10 @@ func sentFrom(from netip.Addr) []byte {
 
 // replyInside sends a datagram on the command's loopback, headers and all.
 func (c *capture) replyInside(payload []byte, from, to netip.AddrPort, ipv6 bool) {
-	f, datagram := c.files[roleLocalReply4], udpDatagram(payload, from, to)
+	f, datagram := c.files[shim.LocalReply4], udpDatagram(payload, from, to)
 	var dest unix.Sockaddr = &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}
 	if ipv6 {
-		f, dest = c.files[roleLocalReply6], &unix.SockaddrInet6{Addr: to.Addr().As16()}
+		f, dest = c.files[shim.LocalReply6], &unix.SockaddrInet6{Addr: to.Addr().As16()}
 	} else {
 		dest = &unix.SockaddrInet4{Addr: to.Addr().Unmap().As4()}
 	}

@@ -10,6 +10,8 @@ import (
 	"sync"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/understudy-proxy/understudy/internal/gateway/shim"
 )
 
 // publish listens on the host's addresses for the command's ports.
@@ -47,14 +49,14 @@ func (c *capture) acceptPublished(l net.Listener, port uint16) {
 // lead carries a connection to a port of the command. Where nothing listens the
 // client is reset.
 func (c *capture) lead(client *net.TCPConn, port uint16) {
-	defer client.Close()
+	defer func() { _ = client.Close() }()
 	server, err := c.dialInside(port)
 	if err != nil {
 		_ = client.SetLinger(0)
 		return
 	}
-	defer server.Close()
-	stop := context.AfterFunc(c.ctx, func() { client.Close(); server.Close() })
+	defer func() { _ = server.Close() }()
+	stop := context.AfterFunc(c.ctx, func() { _, _ = client.Close(), server.Close() })
 	defer stop()
 	back := make(chan struct{})
 	go func() { // ends with either connection
@@ -69,8 +71,7 @@ func (c *capture) lead(client *net.TCPConn, port uint16) {
 func pour(to, from *net.TCPConn) {
 	if _, err := io.Copy(to, from); err != nil {
 		_ = to.SetLinger(0)
-		to.Close()
-		from.Close()
+		_, _ = to.Close(), from.Close()
 		return
 	}
 	_ = to.CloseWrite()
@@ -79,7 +80,7 @@ func pour(to, from *net.TCPConn) {
 // dialInside connects to a port on the command's loopback, IPv4 first.
 func (c *capture) dialInside(port uint16) (*net.TCPConn, error) {
 	conn, err := c.connectInside(unix.AF_INET, &unix.SockaddrInet4{Port: int(port), Addr: [4]byte{127, 0, 0, 1}})
-	if err == nil || c.listenersHave6() == false {
+	if err == nil || !c.listenersHave6() {
 		return conn, err
 	}
 	return c.connectInside(unix.AF_INET6, &unix.SockaddrInet6{Port: int(port), Addr: [16]byte{15: 1}})
@@ -112,7 +113,7 @@ func (c *capture) socketInside(family int) (int, error) {
 	if c.commandPID() == 0 {
 		return 0, os.ErrInvalid // nobody hears the answer yet
 	}
-	if err := c.parent.send(note{Kind: tellsSocket, Number: family}); err != nil {
+	if err := c.parent.Send(shim.Note{Kind: shim.TellsSocket, Number: family}); err != nil {
 		return 0, err
 	}
 	gift, ok := <-c.sockets

@@ -7,12 +7,15 @@ import (
 	"os"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/understudy-proxy/understudy/internal/gateway/link"
+	"github.com/understudy-proxy/understudy/internal/gateway/shim"
 )
 
 // take makes what the shim hands over this process's own.
-func (c *capture) take(n note, fds []int) error {
-	all := handed(n.IPv6, n.AskOutside, n.AskInside)
-	if len(all) != len(fds) || len(n.Links) != 2 {
+func (c *capture) take(n shim.Note, fds []int) error {
+	all := n.Handed()
+	if len(all) != len(fds) {
 		for _, fd := range fds {
 			_ = unix.Close(fd)
 		}
@@ -20,17 +23,18 @@ func (c *capture) take(n note, fds []int) error {
 	}
 	c.inode = n.Inode
 	for i, r := range all {
+		_ = unix.SetNonblock(fds[i], true) // for the runtime's poller
 		c.files[r] = os.NewFile(uintptr(fds[i]), "gateway")
 	}
-	c.down, c.up = n.Links[0], n.Links[1]
-	c.down.Socket, c.up.Socket = c.files[roleDown], c.files[roleUp]
+	c.down, c.up = Link{Name: link.Down, Index: link.Index}, Link{Name: link.Up, Index: link.Index}
+	c.down.Socket, c.up.Socket = c.files[shim.Down], c.files[shim.Up]
 	return nil
 }
 
 // serve turns descriptors into listeners and answers DNS, counts what UDP is
 // refused, decides about connections and accepts for the published ports.
 func (c *capture) serve(o *Options) error {
-	for _, r := range []role{roleTCP4, roleTCP6, roleLocal4, roleLocal6} {
+	for _, r := range []shim.Role{shim.TCP4, shim.TCP6, shim.Local4, shim.Local6} {
 		l, err := c.listener(r)
 		if err != nil {
 			return &StepError{Step: StepHand, Err: err}
@@ -39,7 +43,7 @@ func (c *capture) serve(o *Options) error {
 			c.listeners = append(c.listeners, l)
 		}
 	}
-	for _, r := range []role{roleDNSStream4, roleDNSStream6, roleLocalDNSStream4, roleLocalDNSStream6} {
+	for _, r := range []shim.Role{shim.DNSStream4, shim.DNSStream6, shim.LocalDNSStream4, shim.LocalDNSStream6} {
 		l, err := c.listener(r)
 		if err != nil {
 			return &StepError{Step: StepHand, Err: err}
@@ -49,7 +53,7 @@ func (c *capture) serve(o *Options) error {
 			c.serving.Go(func() { c.answerer.ServeTCP(c.ctx, l) })
 		}
 	}
-	for _, r := range []role{roleDNS4, roleDNS6, roleLocalDNS4, roleLocalDNS6} {
+	for _, r := range []shim.Role{shim.DNS4, shim.DNS6, shim.LocalDNS4, shim.LocalDNS6} {
 		conn, err := c.packets(r)
 		if err != nil {
 			return &StepError{Step: StepHand, Err: err}
@@ -59,17 +63,17 @@ func (c *capture) serve(o *Options) error {
 			c.serving.Go(func() { c.answerPackets(conn, r) })
 		}
 	}
-	for _, r := range []role{roleUDP4, roleUDP6} {
+	for _, r := range []shim.Role{shim.UDP4, shim.UDP6} {
 		if f := c.files[r]; f != nil {
-			c.serving.Go(func() { c.countRefused(f, r == roleUDP6) })
+			c.serving.Go(func() { c.countRefused(f, r == shim.UDP6) })
 		}
 	}
-	c.asksFirst = c.files[roleAskInside] != nil && (o.Admission == nil || c.files[roleAskOutside] != nil)
+	c.asksFirst = c.files[shim.AskInside] != nil && (o.Admission == nil || c.files[shim.AskOutside] != nil)
 	decide := o.Admission
 	if decide == nil {
 		decide = onlyListening
 	}
-	for _, r := range []role{roleAskOutside, roleAskInside} {
+	for _, r := range []shim.Role{shim.AskOutside, shim.AskInside} {
 		if f := c.files[r]; f != nil {
 			c.serving.Go(func() { c.admit(f, decide) })
 		}
@@ -78,7 +82,7 @@ func (c *capture) serve(o *Options) error {
 }
 
 // listener makes a listener of a handed descriptor; nil where there is none.
-func (c *capture) listener(r role) (net.Listener, error) {
+func (c *capture) listener(r shim.Role) (net.Listener, error) {
 	f := c.files[r]
 	if f == nil {
 		return nil, nil
@@ -88,7 +92,7 @@ func (c *capture) listener(r role) (net.Listener, error) {
 	return net.FileListener(f)
 }
 
-func (c *capture) packets(r role) (*net.UDPConn, error) {
+func (c *capture) packets(r shim.Role) (*net.UDPConn, error) {
 	f := c.files[r]
 	if f == nil {
 		return nil, nil
@@ -110,7 +114,7 @@ func (c *capture) stopServing() {
 	for _, conn := range c.dnsPackets {
 		_ = conn.Close()
 	}
-	for _, r := range []role{roleUDP4, roleUDP6, roleAskOutside, roleAskInside} {
+	for _, r := range []shim.Role{shim.UDP4, shim.UDP6, shim.AskOutside, shim.AskInside} {
 		if f := c.files[r]; f != nil {
 			_ = f.Close()
 		}

@@ -4,14 +4,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/understudy-proxy/understudy/internal/gateway/link"
+	"github.com/understudy-proxy/understudy/internal/gateway/nat"
+	"github.com/understudy-proxy/understudy/internal/gateway/shim"
 )
 
 func start(ctx context.Context, o Options) (*Gateway, error) {
@@ -26,7 +30,7 @@ func start(ctx context.Context, o Options) (*Gateway, error) {
 	if err != nil {
 		return nil, err
 	}
-	c, err := open(ctx, &o, order{Path: path, Argv: o.Argv, Env: env}, nil)
+	c, err := open(ctx, &o, shim.Order{Path: path, Argv: o.Argv, Env: env}, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -46,22 +50,19 @@ func start(ctx context.Context, o Options) (*Gateway, error) {
 
 // open spawns the shim, lets it build, and serves what it hands over. The
 // command does not run yet. progress hears of each step, if it is not nil.
-func open(ctx context.Context, o *Options, what order, progress func(note)) (*capture, error) {
-	files, contents := covers(o.Files)
-	what.Files = files
+func open(ctx context.Context, o *Options, what shim.Order, progress func(Step)) (*capture, error) {
 	what.IPv6 = !o.NoIPv6
-	what.AskAlways = o.Admission != nil
+	what.AskOutside = o.Admission != nil
 	what.Group = unix.Getpgrp()
 	what.Inherited = inherited()
-	what.UserNamespace = !privileged()
+	what.UserNamespace = shim.Powers() != nil
 
-	pid, parent, err := spawn(o, what, contents)
+	pid, parent, err := spawn(o, &what)
 	if err != nil {
 		return nil, explain(StepStart, err, what.UserNamespace)
 	}
 	c := newCapture(pid, parent, o)
-	stop := context.AfterFunc(ctx, c.kill)
-	c.stopWatching = stop
+	c.stopWatching = context.AfterFunc(ctx, c.kill)
 	if err := c.receiveSockets(what.UserNamespace, progress); err != nil {
 		_ = c.close()
 		if ctx.Err() != nil {
@@ -76,31 +77,25 @@ func open(ctx context.Context, o *Options, what order, progress func(note)) (*ca
 	return c, nil
 }
 
-// spawn executes this program as a shim in new namespaces.
-func spawn(o *Options, what order, contents [][]byte) (pid int, parent *line, err error) {
-	encoded, err := what.encode(contents)
-	if err != nil {
-		return 0, nil, err
-	}
+// spawn executes this program as a shim in new namespaces, and writes its order
+// while it starts.
+func spawn(o *Options, what *shim.Order) (pid int, parent *shim.Line, err error) {
 	memory, err := unix.MemfdCreate("understudy", unix.MFD_CLOEXEC)
 	if err != nil {
 		return 0, nil, os.NewSyscallError("memfd_create", err)
 	}
 	file := os.NewFile(uintptr(memory), "order")
 	defer file.Close()
-	if _, err := file.Write(encoded); err != nil {
-		return 0, nil, err
-	}
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return 0, nil, os.NewSyscallError("socketpair", err)
 	}
-	defer unix.Close(pair[1])
+	parent = shim.NewLine(pair[0])
 
 	// The shim gets what this process has inherited, each under its own number
-	// (make's job server, a service manager's sockets), then the order and its
-	// line to this process.
-	attr := &syscall.ProcAttr{Dir: o.Dir, Files: sameFiles(what.Inherited), Sys: &syscall.SysProcAttr{
+	// (make's job server, a service manager's sockets), then the order, the line to
+	// this process, and a number that is to be its own.
+	attr := &syscall.ProcAttr{Dir: o.Dir, Files: shim.SameFiles(what.Inherited), Sys: &syscall.SysProcAttr{
 		Cloneflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWNS,
 		Setpgid:    true, // so that the terminal's signals reach the command alone
 	}}
@@ -110,27 +105,68 @@ func spawn(o *Options, what order, contents [][]byte) (pid int, parent *line, er
 		}
 	}
 	orderFD := len(attr.Files)
+	lineFD := orderFD + 1
+	what.NamespaceFD = orderFD + 2
 	attr.Files = append(attr.Files, file.Fd(), uintptr(pair[1]))
-	// Collecting garbage would cost the shim more than the little it makes.
-	attr.Env = []string{"GOGC=off", "GOMAXPROCS=2"}
+	attr.Env = shim.Environ(lineFD, orderFD)
 	if what.UserNamespace {
 		attr.Sys.Cloneflags |= syscall.CLONE_NEWUSER
 		uid, gid := os.Geteuid(), os.Getegid()
 		attr.Sys.UidMappings = []syscall.SysProcIDMap{{ContainerID: uid, HostID: uid, Size: 1}}
 		attr.Sys.GidMappings = []syscall.SysProcIDMap{{ContainerID: gid, HostID: gid, Size: 1}}
-		attr.Sys.AmbientCaps = builders
+		attr.Sys.AmbientCaps = shim.Builders
 	}
-	argv := []string{shimName, fmt.Sprint(orderFD + 1), fmt.Sprint(orderFD)}
-	pid, err = syscall.ForkExec("/proc/self/exe", argv, attr)
+	pid, err = syscall.ForkExec("/proc/self/exe", []string{shim.Name}, attr)
+	_ = unix.Close(pair[1])
 	if err != nil {
-		_ = unix.Close(pair[0])
+		parent.Close()
 		return 0, nil, fmt.Errorf("execute itself in new namespaces: %w", err)
 	}
-	return pid, &line{fd: pair[0]}, nil
+	if err := fill(what, o); err == nil {
+		_, err = file.Write(what.Encode())
+	}
+	if err == nil {
+		err = parent.Send(shim.Note{Kind: shim.TellsOrder})
+	}
+	if err != nil && !errors.Is(err, unix.EPIPE) { // that it is gone is seen later
+		parent.Close() // then the shim ends
+		_, _ = unix.Wait4(pid, nil, 0, nil)
+		return 0, nil, fmt.Errorf("write the order: %w", err)
+	}
+	return pid, parent, nil
 }
 
-// privileged reports whether namespaces can be had without a user namespace.
-func privileged() bool { return powers() == nil }
+// fill writes into the order what is to be mounted and sent to the kernel.
+func fill(what *shim.Order, o *Options) error {
+	what.Covers, what.Contents = covers(o.Files)
+	what.LinkInside, what.LinkOutside = linkBatch(link.Inside(what.NamespaceFD)), linkBatch(link.Outside())
+	what.LinkInside6, what.LinkOutside6 = linkBatch(link.Inside6()), linkBatch(link.Outside6())
+	what.QueueSubscribed = shim.Batch{Messages: subscribeQueue(nat.Queue)}
+	what.Ports = shim.Ports{TCP: nat.PortTCP, Local: nat.PortLocal, LocalDNS: nat.PortLocalDNS}
+	what.Mark = nat.MarkOwn
+	for _, way := range []nat.Asking{nat.AskNative, nat.AskCompat, nat.AskNot} {
+		rules := nat.Ruleset{IPv6: what.IPv6 && hasIPv6(), Ask: way}
+		outside, err := rules.Outside()
+		if err != nil {
+			return err
+		}
+		inside, err := rules.Inside()
+		if err != nil {
+			return err
+		}
+		what.RulesOutside = append(what.RulesOutside, shim.Batch{Messages: outside.Bytes, Last: outside.Last})
+		what.RulesInside = append(what.RulesInside, shim.Batch{Messages: inside.Bytes, Last: inside.Last})
+	}
+	return nil
+}
+
+func linkBatch(b link.Batch) shim.Batch { return shim.Batch{Messages: b.Bytes, Last: b.Last} }
+
+// hasIPv6 reports whether the kernel has IPv6.
+func hasIPv6() bool {
+	_, err := os.Stat("/proc/net/if_inet6")
+	return err == nil
+}
 
 // inherited returns the descriptors above the standard streams that whoever
 // started this process meant its programs to have. Go's own close on exec.
@@ -148,6 +184,7 @@ func inherited() (all []int) {
 			all = append(all, fd)
 		}
 	}
+	slices.Sort(all)
 	return all
 }
 
@@ -189,7 +226,9 @@ func lookUp(name, dir string, env []string) (string, error) {
 		if err == nil {
 			return path, nil
 		}
-		if errors.Is(err, fs.ErrPermission) && denied == nil {
+		// A directory that may not be searched is passed over; a file that is there
+		// and may not be executed is said.
+		if failed, ok := errors.AsType[*fs.PathError](err); ok && failed.Op == "exec" && denied == nil {
 			denied = err
 		}
 	}
@@ -216,38 +255,37 @@ func executable(path string) error {
 var errShimGone = errors.New("the process that builds the namespaces was killed")
 
 // receiveSockets waits until the shim has built all.
-func (c *capture) receiveSockets(user bool, progress func(note)) error {
+func (c *capture) receiveSockets(user bool, progress func(Step)) error {
 	for {
-		n, fds, err := c.parent.receive()
+		n, fds, err := c.parent.Receive()
 		switch {
-		case err == io.EOF:
+		case err == shim.ErrGone:
 			return &StepError{Step: StepStart, Err: errShimGone}
 		case err != nil:
 			return &StepError{Step: StepHand, Err: err}
 		}
 		switch n.Kind {
-		case saysStep:
+		case shim.SaysStep:
 			if progress != nil {
-				progress(n)
+				progress(Step(n.Step))
 			}
-		case saysFailed:
-			err := error(errText(n.Text))
-			if n.Errno != 0 {
-				err = &shimError{n.Text, syscall.Errno(n.Errno)}
-			}
-			return explain(n.Step, err, user)
-		case saysSockets:
+		case shim.SaysFailed:
+			return explain(Step(n.Step), shimFailed(n), user)
+		case shim.SaysSockets:
 			return c.take(n, fds)
 		}
 	}
 }
 
-// errText is an error that has come as text.
-type errText string
+// shimFailed is an error that a note tells of: its text, and its number for errors.Is.
+func shimFailed(n shim.Note) error {
+	text := n.Text
+	if n.Number != 0 {
+		text += fmt.Sprintf(" (message %d)", n.Number)
+	}
+	return &shimError{text, syscall.Errno(n.Errno)}
+}
 
-func (e errText) Error() string { return string(e) }
-
-// shimError is an error of the shim's: its text, and its number for errors.Is.
 type shimError struct {
 	text string
 	no   syscall.Errno
@@ -255,4 +293,9 @@ type shimError struct {
 
 func (e *shimError) Error() string { return e.text }
 
-func (e *shimError) Unwrap() error { return e.no }
+func (e *shimError) Unwrap() error {
+	if e.no == 0 {
+		return nil
+	}
+	return e.no
+}

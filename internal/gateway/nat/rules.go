@@ -3,9 +3,6 @@
 package nat
 
 import (
-	"errors"
-	"fmt"
-
 	"github.com/google/nftables"
 	"github.com/google/nftables/binaryutil"
 	"github.com/google/nftables/expr"
@@ -33,8 +30,7 @@ const (
 	AskCompat
 )
 
-// Ruleset is what a namespace shall have. It is written in one transaction:
-// either all is there or nothing.
+// Ruleset is what a namespace shall have.
 type Ruleset struct {
 	IPv6 bool
 	Ask  Asking
@@ -43,8 +39,8 @@ type Ruleset struct {
 // Outside leads all TCP that arrives from a link to PortTCP, whatever its
 // address and port, except to port 53: there the address alone was changed
 // (by a local route) and a plain listener answers.
-func (r Ruleset) Outside(conn *nftables.Conn) error {
-	b := r.begin(conn)
+func (r Ruleset) Outside() (Batch, error) {
+	b := r.begin()
 	if r.Ask != AskNot {
 		ask := b.chain("ask", -160)
 		b.add(ask, isTCP(), syn(), portIs(53), accept())
@@ -57,15 +53,15 @@ func (r Ruleset) Outside(conn *nftables.Conn) error {
 		b.add(catch, isTCP(), syn(), markIsNot(MarkAdmitted), accept())
 	}
 	b.add(catch, isTCP(), r.tproxy(PortTCP))
-	return b.flush("rules for the gateway")
+	return b.batch()
 }
 
 // Inside leads connections to the loopback on which nothing of the namespace's
 // own listens to PortLocal, and questions to port 53 there to PortLocalDNS.
 // What has a socket of its own, in TIME_WAIT too, is left alone; so is what
 // carries MarkOwn.
-func (r Ruleset) Inside(conn *nftables.Conn) error {
-	b := r.begin(conn)
+func (r Ruleset) Inside() (Batch, error) {
+	b := r.begin()
 	var ask *nftables.Chain
 	if r.Ask != AskNot {
 		ask = b.chain("ask", -160)
@@ -87,27 +83,7 @@ func (r Ruleset) Inside(conn *nftables.Conn) error {
 		b.add(catch, local, isUDP(), portIs(53), ownSocket(), accept())
 		b.add(catch, local, isUDP(), portIs(53), r.tproxy(PortLocalDNS), accept())
 	}
-	return b.flush("rules for the command's loopback")
-}
-
-// Unsupported reports whether an error says that the kernel lacks something that
-// a rule asks for.
-func Unsupported(err error) bool {
-	return errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EPROTONOSUPPORT)
-}
-
-// builder collects the transaction.
-type builder struct {
-	conn  *nftables.Conn
-	table *nftables.Table
-}
-
-func (r Ruleset) begin(conn *nftables.Conn) *builder {
-	family := nftables.TableFamilyINet
-	if !r.IPv6 {
-		family = nftables.TableFamilyIPv4
-	}
-	return &builder{conn: conn, table: conn.AddTable(&nftables.Table{Family: family, Name: "understudy"})}
+	return b.batch()
 }
 
 func (b *builder) chain(name string, priority nftables.ChainPriority) *nftables.Chain {
@@ -119,13 +95,6 @@ func (b *builder) chain(name string, priority nftables.ChainPriority) *nftables.
 
 func (b *builder) add(c *nftables.Chain, parts ...[]expr.Any) {
 	b.conn.AddRule(&nftables.Rule{Table: b.table, Chain: c, Exprs: join(parts...)})
-}
-
-func (b *builder) flush(what string) error {
-	if err := b.conn.Flush(); err != nil {
-		return fmt.Errorf("nftables: %s: %w", what, err)
-	}
-	return nil
 }
 
 func join(parts ...[]expr.Any) (all []expr.Any) {

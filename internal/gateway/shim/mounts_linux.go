@@ -1,10 +1,6 @@
-package gateway
+package shim
 
 import (
-	"errors"
-	"fmt"
-	"io/fs"
-	"os"
 	"strconv"
 
 	"golang.org/x/sys/unix"
@@ -13,10 +9,10 @@ import (
 // cover puts the files over those that are there, in this process's own mount
 // namespace. Contents lie in a tmpfs that is nowhere to be seen: it is mounted
 // for a moment, and its files live on in their bind mounts.
-func cover(files []coverOrder, contents [][]byte) error {
+func cover(files []Cover, contents [][]byte) error {
 	// Slave and not private: what the host unmounts goes away here too.
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_SLAVE, ""); err != nil {
-		return fmt.Errorf("separate the mounts from the host's: %w", err)
+		return at("separate the mounts from the host's", err)
 	}
 	type pair struct{ from, over int }
 	var pairs []pair
@@ -36,16 +32,16 @@ func cover(files []coverOrder, contents [][]byte) error {
 	// All is found before the tmpfs can hide any of it.
 	for _, f := range files {
 		over, err := find(f.Path)
-		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) {
+		if absent(err) {
 			continue
 		}
 		if err != nil {
-			return fmt.Errorf("find %s: %w", f.Path, err)
+			return at("find "+f.Path, err)
 		}
 		from := -1 - f.Content
 		if f.Source != "" {
 			if from, err = find(f.Source); err != nil {
-				return fmt.Errorf("find %s, to be seen at %s: %w", f.Source, f.Path, err)
+				return at("find "+f.Source+", to be seen at "+f.Path, err)
 			}
 		}
 		pairs = append(pairs, pair{from, over})
@@ -59,7 +55,7 @@ func cover(files []coverOrder, contents [][]byte) error {
 	}
 	defer func() { _ = unix.Unmount(dir, unix.MNT_DETACH) }()
 	for i, content := range contents {
-		if err := os.WriteFile(dir+"/"+strconv.Itoa(i), content, 0o444); err != nil {
+		if err := create(dir+"/"+strconv.Itoa(i), unix.O_WRONLY|unix.O_CREAT, content); err != nil {
 			return err
 		}
 	}
@@ -69,7 +65,7 @@ func cover(files []coverOrder, contents [][]byte) error {
 			from = dir + "/" + strconv.Itoa(-1-p.from)
 		}
 		if err := unix.Mount(from, descriptorPath(p.over), "", unix.MS_BIND, ""); err != nil {
-			return fmt.Errorf("bind over %s: %w", where(p.over), err)
+			return at("bind over "+where(p.over), err)
 		}
 	}
 	return nil
@@ -82,19 +78,21 @@ func scratch() (dir string, err error) {
 		if err == nil {
 			return dir, nil
 		}
-		if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.ENOTDIR) {
+		if !absent(err) {
 			break
 		}
 	}
-	return "", fmt.Errorf("mount a tmpfs: %w", err)
+	return "", at("mount a tmpfs", err)
 }
 
-func descriptorPath(fd int) string { return "/proc/self/fd/" + strconv.Itoa(fd) }
+func absent(err error) bool { return err == unix.ENOENT || err == unix.ENOTDIR }
 
 // where says for people what a descriptor points to.
 func where(fd int) string {
-	if path, err := os.Readlink(descriptorPath(fd)); err == nil {
-		return path
+	buf := make([]byte, 1024)
+	n, err := unix.Readlink(descriptorPath(fd), buf)
+	if err != nil {
+		return "a file"
 	}
-	return "a file"
+	return string(buf[:n])
 }

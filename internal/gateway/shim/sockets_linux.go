@@ -1,13 +1,6 @@
-package gateway
+package shim
 
-import (
-	"fmt"
-	"os"
-
-	"golang.org/x/sys/unix"
-
-	"github.com/understudy-proxy/understudy/internal/gateway/nat"
-)
+import "golang.org/x/sys/unix"
 
 // backlog is how many connections may wait to be accepted; the kernel lowers it
 // to net.core.somaxconn.
@@ -15,24 +8,24 @@ const backlog = 4096
 
 // opened are the descriptors to hand over, by role; 0 is none: standard input is
 // never one of them.
-type opened [roles]int
+type opened [Roles]int
 
 // openOutside opens the gateway's sockets in the current namespace.
-func (o *opened) openOutside(ipv6 bool) error {
-	for _, r := range []role{roleTCP4, roleTCP6, roleDNS4, roleDNS6, roleDNSStream4, roleDNSStream6, roleUDP4, roleUDP6} {
-		if r.ipv6() && !ipv6 {
+func (o *opened) openOutside(ipv6 bool, ports Ports) error {
+	for _, r := range []Role{TCP4, TCP6, DNS4, DNS6, DNSStream4, DNSStream6, UDP4, UDP6} {
+		if r.IPv6() && !ipv6 {
 			continue
 		}
 		var err error
 		switch r {
-		case roleTCP4, roleTCP6:
-			o[r], err = listenTCP(r.ipv6(), false, nat.PortTCP)
-		case roleDNSStream4, roleDNSStream6:
-			o[r], err = listenTCP(r.ipv6(), false, 53)
-		case roleDNS4, roleDNS6:
-			o[r], err = openUDP(r.ipv6(), false, 53)
-		case roleUDP4, roleUDP6:
-			o[r], err = openRaw(r.ipv6(), unix.IPPROTO_UDP)
+		case TCP4, TCP6:
+			o[r], err = listenTCP(r.IPv6(), false, ports.TCP)
+		case DNSStream4, DNSStream6:
+			o[r], err = listenTCP(r.IPv6(), false, 53)
+		case DNS4, DNS6:
+			o[r], err = openUDP(r.IPv6(), false, 53)
+		case UDP4, UDP6:
+			o[r], err = openRaw(r.IPv6(), unix.IPPROTO_UDP)
 		}
 		if err != nil {
 			return err
@@ -43,21 +36,21 @@ func (o *opened) openOutside(ipv6 bool) error {
 
 // openInside opens the sockets for the loopback in the current namespace, which
 // is the command's.
-func (o *opened) openInside(ipv6 bool) error {
-	for _, r := range []role{roleLocal4, roleLocal6, roleLocalDNS4, roleLocalDNS6, roleLocalDNSStream4, roleLocalDNSStream6, roleLocalReply4, roleLocalReply6} {
-		if r.ipv6() && !ipv6 {
+func (o *opened) openInside(ipv6 bool, ports Ports) error {
+	for _, r := range []Role{Local4, Local6, LocalDNS4, LocalDNS6, LocalDNSStream4, LocalDNSStream6, LocalReply4, LocalReply6} {
+		if r.IPv6() && !ipv6 {
 			continue
 		}
 		var err error
 		switch r {
-		case roleLocal4, roleLocal6:
-			o[r], err = listenTCP(r.ipv6(), true, nat.PortLocal)
-		case roleLocalDNSStream4, roleLocalDNSStream6:
-			o[r], err = listenTCP(r.ipv6(), true, nat.PortLocalDNS)
-		case roleLocalDNS4, roleLocalDNS6:
-			o[r], err = openUDP(r.ipv6(), true, nat.PortLocalDNS)
-		case roleLocalReply4, roleLocalReply6:
-			o[r], err = openRaw(r.ipv6(), unix.IPPROTO_RAW) // the sender writes the IP header
+		case Local4, Local6:
+			o[r], err = listenTCP(r.IPv6(), true, ports.Local)
+		case LocalDNSStream4, LocalDNSStream6:
+			o[r], err = listenTCP(r.IPv6(), true, ports.LocalDNS)
+		case LocalDNS4, LocalDNS6:
+			o[r], err = openUDP(r.IPv6(), true, ports.LocalDNS)
+		case LocalReply4, LocalReply6:
+			o[r], err = openRaw(r.IPv6(), unix.IPPROTO_RAW) // the sender writes the IP header
 		}
 		if err != nil {
 			return err
@@ -75,7 +68,7 @@ func transparent(ipv6, local bool, kind, port int, name string) (fd int, err err
 	}
 	fd, err = unix.Socket(domain, kind|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
-		return 0, os.NewSyscallError("socket", err)
+		return 0, at("socket", err)
 	}
 	defer func() {
 		if err != nil {
@@ -83,12 +76,12 @@ func transparent(ipv6, local bool, kind, port int, name string) (fd int, err err
 		}
 	}()
 	if err := unix.SetsockoptInt(fd, level, option, 1); err != nil {
-		return 0, os.NewSyscallError("setsockopt transparent", err)
+		return 0, at("setsockopt transparent", err)
 	}
 	var to unix.Sockaddr
 	if ipv6 {
 		if err := unix.SetsockoptInt(fd, unix.SOL_IPV6, unix.IPV6_V6ONLY, 1); err != nil {
-			return 0, os.NewSyscallError("setsockopt v6only", err)
+			return 0, at("setsockopt v6only", err)
 		}
 		a := &unix.SockaddrInet6{Port: port}
 		if local {
@@ -103,7 +96,7 @@ func transparent(ipv6, local bool, kind, port int, name string) (fd int, err err
 		to = a
 	}
 	if err := unix.Bind(fd, to); err != nil {
-		return 0, fmt.Errorf("bind %s port %d: %w", name, port, err)
+		return 0, at("bind "+name, err)
 	}
 	return fd, nil
 }
@@ -115,7 +108,7 @@ func listenTCP(ipv6, local bool, port int) (int, error) {
 	}
 	if err := unix.Listen(fd, backlog); err != nil {
 		_ = unix.Close(fd)
-		return 0, os.NewSyscallError("listen", err)
+		return 0, at("listen", err)
 	}
 	return fd, nil
 }
@@ -138,7 +131,7 @@ func tellDestination(fd int, ipv6 bool) error {
 	if ipv6 {
 		level, option = unix.SOL_IPV6, unix.IPV6_RECVPKTINFO
 	}
-	return os.NewSyscallError("setsockopt pktinfo", unix.SetsockoptInt(fd, level, option, 1))
+	return at("setsockopt pktinfo", unix.SetsockoptInt(fd, level, option, 1))
 }
 
 func openRaw(ipv6 bool, protocol int) (int, error) {
@@ -148,7 +141,7 @@ func openRaw(ipv6 bool, protocol int) (int, error) {
 	}
 	fd, err := unix.Socket(domain, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, protocol)
 	if err != nil {
-		return 0, os.NewSyscallError("socket raw", err)
+		return 0, at("socket raw", err)
 	}
 	if protocol == unix.IPPROTO_UDP {
 		if err := tellDestination(fd, ipv6); err != nil {

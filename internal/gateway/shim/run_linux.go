@@ -1,28 +1,24 @@
-package gateway
+package shim
 
 import (
-	"io"
-	"os"
-	"os/signal"
 	"runtime"
 	"sync"
 	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/understudy-proxy/understudy/internal/gateway/nat"
 )
 
-// grace is how long what is left has between SIGTERM and SIGKILL.
-const grace = 2 * time.Second
+// Grace is how long what is left has between SIGTERM and SIGKILL.
+const Grace = 2 * time.Second
 
 // supervisor watches over the command and all its descendants, who come to be
 // its children when their own parent ends (it is a subreaper).
 type supervisor struct {
-	parent    *line
+	parent    *Line
 	namespace int // the command's network namespace
 	command   int
+	mark      int // of the sockets that it gives away
 
 	mu    sync.Mutex // between reaping the command and sending it a signal
 	ended bool
@@ -33,68 +29,54 @@ type supervisor struct {
 
 // run executes the command when the parent says so, and returns when nothing of
 // it is left, after the parent has asked for the end or is gone itself.
-func (s *shimProcess) run() {
-	if n, _, err := s.parent.receive(); err != nil || n.Kind != tellsGo {
+func (p *process) run() {
+	if n, _, err := p.parent.Receive(); err != nil || n.Kind != TellsGo {
 		return
 	}
-	v := &supervisor{parent: s.parent, namespace: s.namespace, reaped: make(chan struct{}, 1), finish: make(chan struct{})}
-	keepSignals()
-	pid, err := s.execute()
+	v := &supervisor{parent: p.parent, namespace: p.namespace, mark: p.order.Mark, reaped: make(chan struct{}, 1), finish: make(chan struct{})}
+	pid, err := p.execute()
 	if err != nil {
-		n := failure("", err)
-		n.Kind = saysNotRun
-		_ = s.parent.send(n)
+		n := failure(err)
+		n.Kind = SaysNotRun
+		_ = p.parent.Send(n)
 		return
 	}
 	v.command = pid
-	s.forgetStreams()
-	_ = s.parent.send(note{Kind: saysRuns, Number: pid})
+	p.forgetStreams()
+	_ = p.parent.Send(Note{Kind: SaysRuns, Number: pid})
 	go v.listen()
 	v.reap()
 }
 
-// keepSignals makes signals do nothing. This process is in a group of its own,
-// so none comes from the terminal. One that was ignored stays so: the command
-// inherits that. The others are caught and not ignored, so that it does not.
-func keepSignals() {
-	var caught []os.Signal
-	for _, n := range []syscall.Signal{syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM, syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGTSTP, syscall.SIGTTIN, syscall.SIGTTOU} {
-		if !signal.Ignored(n) {
-			caught = append(caught, n)
-		}
-	}
-	signal.Notify(make(chan os.Signal, 1), caught...)
-}
-
 // execute starts the command without any power that it would not have outside.
-func (s *shimProcess) execute() (pid int, err error) {
+func (p *process) execute() (pid int, err error) {
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
-		return 0, os.NewSyscallError("prctl subreaper", err)
+		return 0, at("prctl subreaper", err)
 	}
-	if s.order.UserNamespace {
+	if p.order.UserNamespace {
 		if err := dropInherited(); err != nil {
 			return 0, err
 		}
 	}
 	attr := &syscall.ProcAttr{
-		Env: s.order.Env,
+		Env: p.order.Env,
 		Sys: &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL},
 	}
-	if s.order.Group != 0 {
-		attr.Sys.Setpgid, attr.Sys.Pgid = true, s.order.Group
+	if p.order.Group != 0 {
+		attr.Sys.Setpgid, attr.Sys.Pgid = true, p.order.Group
 	}
-	attr.Files = sameFiles(s.order.Inherited)
-	pid, err = syscall.ForkExec(s.order.Path, s.order.Argv, attr)
+	attr.Files = SameFiles(p.order.Inherited)
+	pid, err = syscall.ForkExec(p.order.Path, p.order.Argv, attr)
 	if err == syscall.ENOEXEC { // a script without a first line that says of what
-		argv := append([]string{"/bin/sh", s.order.Path}, s.order.Argv[1:]...)
+		argv := append([]string{"/bin/sh", p.order.Path}, p.order.Argv[1:]...)
 		pid, err = syscall.ForkExec(argv[0], argv, attr)
 	}
 	return pid, err
 }
 
-// sameFiles lists standard streams and further descriptors for a child that gets
+// SameFiles lists standard streams and further descriptors for a child that gets
 // each under its own number.
-func sameFiles(further []int) []uintptr {
+func SameFiles(further []int) []uintptr {
 	files := []uintptr{0, 1, 2}
 	for _, fd := range further {
 		for len(files) < fd {
@@ -109,27 +91,27 @@ func sameFiles(further []int) []uintptr {
 // inherit. The thread's own capabilities stay.
 func dropInherited() error {
 	if err := unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0); err != nil {
-		return os.NewSyscallError("prctl ambient", err)
+		return at("prctl ambient", err)
 	}
 	head := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var data [2]unix.CapUserData
 	if err := unix.Capget(&head, &data[0]); err != nil {
-		return os.NewSyscallError("capget", err)
+		return at("capget", err)
 	}
 	data[0].Inheritable, data[1].Inheritable = 0, 0
-	return os.NewSyscallError("capset", unix.Capset(&head, &data[0]))
+	return at("capset", unix.Capset(&head, &data[0]))
 }
 
 // forgetStreams lets go of the command's descriptors, so that whoever reads its
 // output sees the end when the command ends.
-func (s *shimProcess) forgetStreams() {
+func (p *process) forgetStreams() {
 	if null, err := unix.Open("/dev/null", unix.O_RDWR|unix.O_CLOEXEC, 0); err == nil {
 		for fd := range 3 {
 			_ = unix.Dup3(null, fd, 0)
 		}
 		_ = unix.Close(null)
 	}
-	for _, fd := range s.order.Inherited {
+	for _, fd := range p.order.Inherited {
 		_ = unix.Close(fd)
 	}
 }
@@ -166,7 +148,7 @@ func (v *supervisor) collect() {
 	}
 	v.mu.Unlock()
 	if pid == v.command && err == nil {
-		_ = v.parent.send(note{Kind: saysEnded, Number: int(status)})
+		_ = v.parent.Send(Note{Kind: SaysEnded, Number: int(status)})
 	}
 }
 
@@ -176,23 +158,23 @@ func (v *supervisor) listen() {
 	runtime.LockOSThread()
 	socketErr := unix.Setns(v.namespace, unix.CLONE_NEWNET)
 	for {
-		n, _, err := v.parent.receive()
+		n, _, err := v.parent.Receive()
 		switch {
-		case err != nil && err != io.EOF:
+		case err != nil && err != ErrGone:
 			continue // a message that cannot be read is none
-		case err == io.EOF:
+		case err == ErrGone:
 			v.endAll(0)
 			return
-		case n.Kind == tellsEnd:
-			v.endAll(grace)
+		case n.Kind == TellsEnd:
+			v.endAll(Grace)
 			return
-		case n.Kind == tellsSignal:
+		case n.Kind == TellsSignal:
 			v.mu.Lock()
 			if !v.ended {
 				_ = unix.Kill(v.command, unix.Signal(n.Number))
 			}
 			v.mu.Unlock()
-		case n.Kind == tellsSocket:
+		case n.Kind == TellsSocket:
 			v.giveSocket(n.Number, socketErr)
 		}
 	}
@@ -205,22 +187,22 @@ func (v *supervisor) giveSocket(family int, err error) {
 		fd, err = unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	}
 	if err == nil {
-		defer unix.Close(fd)
-		err = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_MARK, nat.MarkOwn)
+		defer func() { _ = unix.Close(fd) }()
+		err = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_MARK, v.mark)
 	}
 	if err != nil {
-		n := failure("", err)
-		n.Kind = saysSocket
-		_ = v.parent.send(n)
+		n := failure(err)
+		n.Kind = SaysSocket
+		_ = v.parent.Send(n)
 		return
 	}
-	_ = v.parent.send(note{Kind: saysSocket}, fd)
+	_ = v.parent.Send(Note{Kind: SaysSocket}, fd)
 }
 
 // endAll ends every descendant; the process ends when reap has seen the last.
 func (v *supervisor) endAll(grace time.Duration) {
 	close(v.finish)
-	own := os.Getpid()
+	own := unix.Getpid()
 	if grace > 0 {
 		for _, pid := range descendants(own) {
 			_ = unix.Kill(pid, unix.SIGTERM)

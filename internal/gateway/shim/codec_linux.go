@@ -1,0 +1,225 @@
+package shim
+
+import (
+	"encoding/binary"
+	"errors"
+)
+
+// Order is what the shim is to do. It travels in a memfd.
+type Order struct {
+	Path      string
+	Argv      []string
+	Env       []string
+	Group     int   // the process group of the command; 0: the shim's
+	Inherited []int // descriptors that the command gets, besides the standard streams
+
+	UserNamespace bool // there are capabilities to give up before the command runs
+	Probe         bool // say how each step went
+	IPv6          bool
+	AskOutside    bool // about connections to all addresses, not the loopback alone
+
+	Covers   []Cover
+	Contents [][]byte
+
+	// What to send to the kernel. NamespaceFD is the number under which the
+	// link's messages know the gateway's namespace.
+	NamespaceFD     int
+	LinkInside      Batch // in the command's namespace, before LinkOutside
+	LinkOutside     Batch
+	LinkInside6     Batch // IPv6 is left out if one of these two fails
+	LinkOutside6    Batch
+	RulesOutside    []Batch // from the wished for to the plainest; the first two ask
+	RulesInside     []Batch
+	QueueSubscribed Batch
+	Ports           Ports
+	Mark            int // of sockets for published ports
+}
+
+// Batch is a sequence of netlink messages of which the last asks for an answer.
+type Batch struct {
+	Messages []byte
+	Last     int // the last one's sequence number
+}
+
+// Ports are where the transparent sockets listen.
+type Ports struct{ TCP, Local, LocalDNS int }
+
+// Cover is a file to be seen at Path: the host's Source, or the content of that number.
+type Cover struct {
+	Path, Source string
+	Content      int
+}
+
+// Note is a message between the shim and its parent. Each kind uses what it needs.
+type Note struct {
+	Kind   Kind
+	Step   string
+	Text   string
+	Number int
+	Errno  int
+	Inode  uint64 // of the command's network namespace
+
+	IPv6, AskOutside, AskInside bool
+}
+
+// Kind is what a note is about.
+type Kind int
+
+// What the shim says, and what it is told.
+const (
+	SaysStep    Kind = iota + 1 // Step succeeded
+	SaysFailed                  // Step failed: Text, Errno, and the number of the message that the kernel refused
+	SaysSockets                 // here are the descriptors: Handed tells which
+	SaysNotRun                  // the command could not be executed: Text, Errno
+	SaysRuns                    // the command is process Number
+	SaysEnded                   // with wait status Number
+	SaysSocket                  // a new one, in the command's namespace; or Text, Errno
+
+	TellsOrder  // the order is written
+	TellsGo     // run the command
+	TellsSignal // send it signal Number
+	TellsSocket // open one, of address family Number
+	TellsEnd    // end all that is left
+)
+
+var errShort = errors.New("a message cut short")
+
+// codec writes or reads one value after the other, so that both directions are
+// one list.
+type codec struct {
+	buf     []byte
+	reading bool
+	err     error
+}
+
+func (c *codec) uint64(v *uint64) {
+	switch {
+	case !c.reading:
+		c.buf = binary.AppendUvarint(c.buf, *v)
+	case c.err == nil:
+		got, n := binary.Uvarint(c.buf)
+		if n <= 0 {
+			c.err = errShort
+			return
+		}
+		*v, c.buf = got, c.buf[n:]
+	}
+}
+
+func (c *codec) int(v *int) {
+	u := uint64(*v)
+	c.uint64(&u)
+	*v = int(u)
+}
+
+func (c *codec) bool(v *bool) {
+	var u uint64
+	if *v {
+		u = 1
+	}
+	c.uint64(&u)
+	*v = u == 1
+}
+
+func (c *codec) bytes(v *[]byte) {
+	n := uint64(len(*v))
+	c.uint64(&n)
+	switch {
+	case !c.reading:
+		c.buf = append(c.buf, *v...)
+	case c.err != nil:
+	case n > uint64(len(c.buf)):
+		c.err = errShort
+	default:
+		*v, c.buf = c.buf[:n:n], c.buf[n:]
+	}
+}
+
+func (c *codec) string(v *string) {
+	b := []byte(*v)
+	c.bytes(&b)
+	if c.reading {
+		*v = string(b)
+	}
+}
+
+// list does the same with each element. An element takes at least a byte, so a
+// wild length ends early.
+func list[T any](c *codec, v *[]T, each func(*T)) {
+	n := len(*v)
+	c.int(&n)
+	if c.reading {
+		if c.err == nil && (n < 0 || n > len(c.buf)) {
+			c.err = errShort
+		}
+		if c.err != nil || n == 0 {
+			return
+		}
+		*v = make([]T, n)
+	}
+	for i := range *v {
+		each(&(*v)[i])
+	}
+}
+
+func (c *codec) batch(b *Batch) {
+	c.bytes(&b.Messages)
+	c.int(&b.Last)
+}
+
+func (c *codec) order(o *Order) {
+	c.string(&o.Path)
+	list(c, &o.Argv, c.string)
+	list(c, &o.Env, c.string)
+	c.int(&o.Group)
+	list(c, &o.Inherited, c.int)
+	c.bool(&o.UserNamespace)
+	c.bool(&o.Probe)
+	c.bool(&o.IPv6)
+	c.bool(&o.AskOutside)
+	list(c, &o.Covers, func(v *Cover) {
+		c.string(&v.Path)
+		c.string(&v.Source)
+		c.int(&v.Content)
+	})
+	list(c, &o.Contents, c.bytes)
+	c.int(&o.NamespaceFD)
+	for _, b := range []*Batch{&o.LinkInside, &o.LinkOutside, &o.LinkInside6, &o.LinkOutside6} {
+		c.batch(b)
+	}
+	list(c, &o.RulesOutside, c.batch)
+	list(c, &o.RulesInside, c.batch)
+	c.batch(&o.QueueSubscribed)
+	c.int(&o.Ports.TCP)
+	c.int(&o.Ports.Local)
+	c.int(&o.Ports.LocalDNS)
+	c.int(&o.Mark)
+}
+
+func (c *codec) note(n *Note) {
+	kind := int(n.Kind)
+	c.int(&kind)
+	n.Kind = Kind(kind)
+	c.string(&n.Step)
+	c.string(&n.Text)
+	c.int(&n.Number)
+	c.int(&n.Errno)
+	c.uint64(&n.Inode)
+	c.bool(&n.IPv6)
+	c.bool(&n.AskOutside)
+	c.bool(&n.AskInside)
+}
+
+// Encode returns an order as Decode reads it.
+func (o Order) Encode() []byte {
+	var c codec
+	c.order(&o)
+	return c.buf
+}
+
+// Decode reads an order. Its contents share the bytes.
+func (o *Order) Decode(b []byte) error {
+	c := codec{buf: b, reading: true}
+	c.order(o)
+	return c.err
+}

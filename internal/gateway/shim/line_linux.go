@@ -1,0 +1,136 @@
+package shim
+
+import (
+	"sync"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// maxNote bounds a message; there is no long list in one.
+const maxNote = 16 << 10
+
+// Line is one end of the pair of sockets between the shim and its parent.
+type Line struct {
+	fd int
+	mu sync.Mutex // one sender at a time
+}
+
+// NewLine returns the line over one of a pair of SOCK_SEQPACKET sockets.
+func NewLine(fd int) *Line { return &Line{fd: fd} }
+
+// Send sends a note and copies of descriptors.
+func (l *Line) Send(n Note, fds ...int) error {
+	var c codec
+	c.note(&n)
+	var rights []byte
+	if len(fds) > 0 {
+		rights = syscall.UnixRights(fds...)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for {
+		if err := unix.Sendmsg(l.fd, c.buf, rights, nil, unix.MSG_NOSIGNAL); err != unix.EINTR {
+			return err
+		}
+	}
+}
+
+// Receive waits for a message. ErrGone says that the other process is gone.
+func (l *Line) Receive() (n Note, fds []int, err error) {
+	buf, oob := make([]byte, maxNote), make([]byte, syscall.CmsgSpace(4*64))
+	for {
+		size, oobSize, _, _, err := unix.Recvmsg(l.fd, buf, oob, unix.MSG_CMSG_CLOEXEC)
+		switch {
+		case err == unix.EINTR:
+			continue
+		case err == unix.ECONNRESET || err == nil && size == 0:
+			return Note{}, nil, ErrGone
+		case err != nil:
+			return Note{}, nil, err
+		}
+		if fds, err = descriptors(oob[:oobSize]); err != nil {
+			return Note{}, nil, err
+		}
+		c := codec{buf: buf[:size], reading: true}
+		c.note(&n)
+		return n, fds, c.err
+	}
+}
+
+// ErrGone says that the process at the other end of a line is gone.
+const ErrGone = syscall.ESRCH
+
+func descriptors(oob []byte) (fds []int, err error) {
+	if len(oob) == 0 {
+		return nil, nil
+	}
+	messages, err := syscall.ParseSocketControlMessage(oob)
+	if err != nil {
+		return nil, err
+	}
+	for i := range messages {
+		got, err := syscall.ParseUnixRights(&messages[i])
+		if err != nil {
+			return nil, err
+		}
+		fds = append(fds, got...)
+	}
+	return fds, nil
+}
+
+// Close closes the line. Nobody may be receiving.
+func (l *Line) Close() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	_ = unix.Close(l.fd)
+	l.fd = -1
+}
+
+// Role is what a descriptor that the shim hands over is for.
+type Role int
+
+// The roles, in the order in which they are handed over.
+const (
+	TCP4 Role = iota
+	TCP6
+	Local4
+	Local6
+	DNS4 // UDP
+	DNS6
+	DNSStream4
+	DNSStream6
+	LocalDNS4 // UDP
+	LocalDNS6
+	LocalDNSStream4
+	LocalDNSStream6
+	LocalReply4 // raw: answers in the name of a resolver on the loopback
+	LocalReply6
+	UDP4 // raw: sees the UDP that is refused
+	UDP6
+	AskOutside
+	AskInside
+	Down // NETLINK_ROUTE
+	Up
+	Roles
+)
+
+// IPv6 reports whether a role is IPv6's.
+func (r Role) IPv6() bool {
+	switch r {
+	case TCP6, Local6, DNS6, DNSStream6, LocalDNS6, LocalDNSStream6, LocalReply6, UDP6:
+		return true
+	}
+	return false
+}
+
+// Handed returns the roles that come with SaysSockets.
+func (n Note) Handed() (all []Role) {
+	for r := range Roles {
+		if r.IPv6() && !n.IPv6 || r == AskOutside && !n.AskOutside || r == AskInside && !n.AskInside {
+			continue
+		}
+		all = append(all, r)
+	}
+	return all
+}

@@ -1,0 +1,151 @@
+package shim
+
+import (
+	"runtime"
+	"strconv"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// A process is a shim if both its first argument and this variable say so: a
+// look at the variable costs other processes nothing.
+const (
+	Name     = "understudy-gateway"
+	Variable = "UNDERSTUDY_GATEWAY"
+)
+
+// Environ is the environment of a shim whose line and order have these numbers.
+// Collecting garbage would cost more than the little that is made.
+func Environ(line, order int) []string {
+	return []string{Variable + "=" + strconv.Itoa(line) + " " + strconv.Itoa(order), "GOGC=off", "GOMAXPROCS=2"}
+}
+
+// init takes the process over if it is a shim. The runtime keeps init on the
+// process's first thread. Only there is the network namespace that of the process
+// (/proc/PID/ns/net), and it must not end before the command: the kernel kills
+// the command then.
+func init() {
+	text, ok := syscall.Getenv(Variable)
+	if !ok || firstArgument() != Name {
+		return
+	}
+	runtime.LockOSThread()
+	for i := range len(text) {
+		if text[i] == ' ' {
+			line, err := strconv.Atoi(text[:i])
+			order, err2 := strconv.Atoi(text[i+1:])
+			if err == nil && err2 == nil {
+				takeOver(line, order)
+			}
+		}
+	}
+	syscall.Exit(2)
+}
+
+// firstArgument is os.Args[0], which package os has not read yet.
+func firstArgument() string {
+	fd, err := syscall.Open("/proc/self/cmdline", syscall.O_RDONLY|syscall.O_CLOEXEC, 0)
+	if err != nil {
+		return ""
+	}
+	defer func() { _ = syscall.Close(fd) }()
+	buf := make([]byte, len(Name)+1)
+	n, _ := syscall.Read(fd, buf)
+	for i := range max(n, 0) {
+		if buf[i] == 0 {
+			return string(buf[:i])
+		}
+	}
+	return ""
+}
+
+// process is the shim.
+type process struct {
+	parent    *Line
+	order     Order
+	namespace int // the command's network namespace, once it is made
+}
+
+// takeOver does all and does not return. Nothing is written to the standard
+// streams: they are the command's.
+func takeOver(line, order int) {
+	syscall.CloseOnExec(line) // the command must not have it
+	p := &process{parent: NewLine(line)}
+	p.step(StepStart, p.readOrder(order))
+	p.build()
+	p.run()
+	syscall.Exit(0)
+}
+
+// step reports a step. The process ends if it failed: with it goes all it made.
+func (p *process) step(step string, err error) {
+	switch {
+	case err != nil:
+		n := failure(err)
+		n.Kind, n.Step = SaysFailed, step
+		_ = p.parent.Send(n)
+		syscall.Exit(0)
+	case p.order.Probe:
+		_ = p.parent.Send(Note{Kind: SaysStep, Step: step})
+	}
+}
+
+// problem is an error that says where it happened.
+type problem struct {
+	doing  string
+	err    error
+	number int // of the netlink message that was refused
+}
+
+func (p *problem) Error() string { return p.doing + ": " + p.err.Error() }
+
+func (p *problem) Unwrap() error { return p.err }
+
+// at says what was being done when an error came; nil stays nil.
+func at(doing string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &problem{doing: doing, err: err}
+}
+
+// failure is a note about an error, with its number.
+func failure(err error) Note {
+	n := Note{Text: err.Error()}
+	for e := err; e != nil; {
+		switch v := e.(type) {
+		case syscall.Errno:
+			n.Errno, e = int(v), nil
+		case *problem:
+			n.Number, e = max(n.Number, v.number), v.err
+		default:
+			e = nil
+		}
+	}
+	return n
+}
+
+// readOrder waits until the order is written: it is while this process starts.
+func (p *process) readOrder(fd int) error {
+	if n, _, err := p.parent.Receive(); err != nil || n.Kind != TellsOrder {
+		syscall.Exit(0)
+	}
+	var stat unix.Stat_t
+	if err := unix.Fstat(fd, &stat); err != nil {
+		return at("fstat the order", err)
+	}
+	all := make([]byte, stat.Size)
+	for got := 0; got < len(all); {
+		n, err := unix.Pread(fd, all[got:], int64(got))
+		if err != nil {
+			return at("read the order", err)
+		}
+		if n == 0 {
+			return errShort
+		}
+		got += n
+	}
+	_ = unix.Close(fd)
+	return at("read the order", p.order.Decode(all))
+}

@@ -1,0 +1,15 @@
+package shim
+
+// The steps that a shim reports, in their order. Their names are for people.
+const (
+	StepStart   = "start"
+	StepPowers  = "its powers"
+	StepMount   = "mounts"
+	StepNetwork = "network"
+	StepLink    = "link"
+	StepCatch   = "transparent"
+	StepLocal   = "loopback"
+	StepAsk     = "ask first"
+	StepSockets = "sockets"
+	StepHand    = "hand over"
+)
