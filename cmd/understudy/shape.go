@@ -34,7 +34,7 @@ func newShapeShow() *cobra.Command {
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		names := args
 		if len(args) == 0 {
-			links, err := shaping.Links()
+			links, err := shaping.Interfaces(nil)
 			if err != nil {
 				return app.Setup(err)
 			}
@@ -43,7 +43,7 @@ func newShapeShow() *cobra.Command {
 			}
 		}
 		for _, name := range names {
-			s, err := shaping.Show(name)
+			s, err := shaping.Show(shaping.Target{Interface: name})
 			if err != nil {
 				return app.Setup(err)
 			}
@@ -118,7 +118,7 @@ type classView struct {
 }
 
 func viewOf(s shaping.State) linkView {
-	v := linkView{Link: s.Link.Name, Kind: s.Link.Kind, MTU: s.Link.MTU, Up: s.Link.Up, Qdiscs: []qdiscView{}, Classes: []classView{}}
+	v := linkView{Link: s.Interface.Name, Kind: s.Interface.Kind, MTU: s.Interface.MTU, Up: s.Interface.Up, Qdiscs: []qdiscView{}, Classes: []classView{}}
 	for _, q := range s.Qdiscs {
 		one := qdiscView{Kind: q.Kind, Handle: q.Handle, Parent: q.Parent}
 		if q.Netem != nil {
