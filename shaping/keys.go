@@ -26,7 +26,7 @@ var keys = []key{
 		if c.Burst == 0 {
 			return ""
 		}
-		return strconv.FormatFloat(c.Burst, 'f', -1, 64)
+		return formatBurst(c.Burst)
 	}},
 	percentKey("loss_correlation", func(c *Conditions) *float64 { return &c.LossCorrelation }),
 	// tc's order and defaults: p [r [1-h [1-k]]].
@@ -157,6 +157,8 @@ func parseBurst(c *Conditions, text string) error {
 	c.Burst = n
 	return nil
 }
+
+func formatBurst(n float64) string { return strconv.FormatFloat(n, 'f', -1, 64) }
 
 func parseSlot(c *Conditions, text string) (err error) {
 	least, most, two := strings.Cut(text, "/")

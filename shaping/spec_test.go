@@ -150,3 +150,12 @@ func FuzzParseSpec(f *testing.F) {
 		}
 	})
 }
+
+func mustParse(t *testing.T, spec string) Conditions {
+	t.Helper()
+	c, err := ParseSpec(spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
