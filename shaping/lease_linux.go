@@ -31,6 +31,7 @@ const (
 	wordReady   = "ready"   // from the watcher: it has the lease
 	wordRelease = "release" // to it: what was done is undone, go
 	wordDetach  = "detach"  // to it: go on without the owner
+	wordUntil   = "until"   // to it, with a time: restore then
 )
 
 // Take applies link to target under a lease. The watcher is there before anything is
@@ -52,9 +53,6 @@ func Take(ctx context.Context, target Target, link Link, hold Hold) (_ *Held, er
 	if l.BootID, err = bootID(); err != nil {
 		return nil, err
 	}
-	if hold.For > 0 {
-		l.EndsAt = l.StartedAt.Add(hold.For)
-	}
 	if err := l.write(); err != nil {
 		return nil, err
 	}
@@ -70,7 +68,27 @@ func Take(ctx context.Context, target Target, link Link, hold Hold) (_ *Held, er
 	if h.Applied, err = ApplyOver(ctx, target, link, found); err != nil {
 		return nil, err
 	}
+	if hold.For > 0 { // counted from when it is in force
+		if err := h.setEnd(time.Now().Add(hold.For)); err != nil {
+			return nil, errors.Join(err, h.Restore())
+		}
+	}
 	return h, nil
+}
+
+// setEnd writes down when the lease ends, and tells the watcher.
+func (h *Held) setEnd(at time.Time) error {
+	l, err := readLease(h.Lease.file) // with what the watcher has added
+	if err != nil {
+		return err
+	}
+	l.EndsAt = at
+	if err := l.write(); err != nil {
+		return err
+	}
+	h.Lease = l
+	_, err = io.WriteString(h.owner, wordUntil+" "+at.Format(time.RFC3339Nano)+"\n")
+	return err
 }
 
 // startWatcher starts the watcher in a session of its own, so that neither the
@@ -164,23 +182,35 @@ func WatchMain(file string, in io.Reader, out io.Writer) error {
 	if _, err := fmt.Fprintln(out, wordReady); err != nil {
 		return l.undo(namespace)
 	}
-	word := make(chan string, 1)
-	go func() { // ends with the process, or its input
-		line, _ := bufio.NewReader(in).ReadString('\n')
-		word <- strings.TrimSpace(line)
+	words := make(chan string)
+	go func() { // ends with the process
+		in := bufio.NewScanner(in)
+		for in.Scan() {
+			words <- in.Text()
+		}
+		close(words)
 	}()
 	var over <-chan time.Time
-	if !l.EndsAt.IsZero() {
-		over = time.After(time.Until(l.EndsAt))
-	}
+	detached := false
 	for {
 		select {
-		case w := <-word:
-			switch w {
-			case wordRelease:
+		case w, more := <-words:
+			word, value, _ := strings.Cut(w, " ")
+			switch {
+			case word == wordRelease:
 				return l.remove()
-			case wordDetach:
-				word = nil
+			case word == wordUntil:
+				at, err := time.Parse(time.RFC3339Nano, value)
+				if err != nil {
+					return errors.Join(err, l.undo(namespace))
+				}
+				over = time.After(time.Until(at))
+				continue
+			case word == wordDetach:
+				detached = true
+				continue
+			case !more && detached:
+				words = nil
 				continue
 			}
 		case <-over:

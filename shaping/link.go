@@ -69,7 +69,7 @@ func (c Conditions) Resolve() (resolved Conditions, how string) {
 	if c.Rate == 0 {
 		held := packets(openRate, longest)
 		c.Limit = uint32(min(max(held, leastOpen), mostOpen))
-		return c, fmt.Sprintf("limit=%d: what 10gbit puts into %v, from %d to %d packets", c.Limit, longest, leastOpen, mostOpen)
+		return c, fmt.Sprintf("limit=%d: what 10gbit puts into %v, from %d to %d packets", c.Limit, longest.Round(10*time.Microsecond), leastOpen, mostOpen)
 	}
 	queue := c.Queue
 	if queue == 0 {
@@ -79,7 +79,7 @@ func (c Conditions) Resolve() (resolved Conditions, how string) {
 	held, waiting := packets(c.Rate, longest), max(packets(c.Rate, queue), leastQueue)
 	c.Limit = uint32(min(held+waiting, 1<<31))
 	return c, fmt.Sprintf("limit=%d: %d packets of %d bytes on the way (%s × %v) and %d that wait (%v)",
-		c.Limit, held, fullPacket, formatRate(c.Rate), longest, waiting, queue)
+		c.Limit, held, fullPacket, formatRate(c.Rate), longest.Round(10*time.Microsecond), waiting, queue)
 }
 
 // packets is how many full packets bits per second make in d, rounded up.

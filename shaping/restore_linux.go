@@ -272,7 +272,7 @@ func RestoreFound(t Target, f Found) error {
 }
 
 // Sweep takes off what understudy left on an interface of which nothing is written
-// down: what it had before is not known, and the kernel chooses. It reports whether
+// down: what it had before is not known, so that the kernel's defaults come back. It reports whether
 // something was there.
 func Sweep(t Target) (swept bool, err error) {
 	c, err := dial(t.Namespace)
