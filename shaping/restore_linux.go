@@ -47,13 +47,13 @@ func Look(target Target, link Link) (f Found, err error) {
 		if f.Kind == "loopback" {
 			return f, fmt.Errorf("lo's arriving packets are those it sent: give conditions for %s alone", target.egress())
 		}
-		if slices.ContainsFunc(all, func(q rawQdisc) bool { return q.kind == "ingress" || q.kind == "clsact" }) {
-			return f, errors.New("it has an ingress qdisc, which another program owns: arriving packets cannot be shaped beside it" +
-				" (hint: shape the direction that leaves alone, or the link's other end)")
-		}
 		f.IFB = ifbName(a.Index)
 		if _, err := c.links.LinkByName(f.IFB); err == nil {
 			return f, fmt.Errorf("%s is there already, from a run of understudy that was not cleaned up (hint: understudy shape clear %s)", f.IFB, a.Name)
+		}
+		if slices.ContainsFunc(all, func(q rawQdisc) bool { return q.kind == "ingress" || q.kind == "clsact" }) {
+			return f, errors.New("it has an ingress qdisc, which another program owns: arriving packets cannot be shaped beside it" +
+				" (hint: shape the direction that leaves alone, or the link's other end)")
 		}
 		if f.GRO, err = hasGRO(target); err != nil {
 			return f, fmt.Errorf("read its GRO: %w", err)

@@ -146,6 +146,11 @@ func newShapeSet() *cobra.Command {
 		if err != nil {
 			return app.Setup(err)
 		}
+		if ended, err := app.EndEarlier(cmd.Context(), target); err != nil {
+			return app.Setup(err)
+		} else if ended {
+			_, _ = fmt.Fprintf(cmd.ErrOrStderr(), "understudy: ended the lease that %s had\n", args[0])
+		}
 		ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
 		defer stop()
 		held, err := shaping.Take(ctx, target, link,

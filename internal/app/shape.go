@@ -148,6 +148,16 @@ func FindLease(namespace *os.File, name string) (*shaping.Lease, error) {
 	return nil, nil
 }
 
+// EndEarlier ends the lease that an interface has, so that it can be shaped anew. It
+// reports whether there was one.
+func EndEarlier(ctx context.Context, t shaping.Target) (bool, error) {
+	l, err := FindLease(t.Namespace, t.Interface)
+	if l == nil || err != nil {
+		return false, err
+	}
+	return true, l.End(ctx, t.Namespace)
+}
+
 // ClearLink restores an interface: by its lease, or, where none is written down, by
 // what is understudy's own. It says what it did; "" where there was nothing to do.
 func ClearLink(ctx context.Context, t shaping.Target) (did string, err error) {
