@@ -62,7 +62,7 @@ func stories(dir string) testscript.Params {
 			"cut":      scriptCut,
 			"flip":     scriptFlip,
 			"edit":     scriptEdit,
-			"kill":     scriptKill,
+			"sigkill":  scriptKill,
 			"becomes":  scriptBecomes,
 		},
 		Condition:           condition,

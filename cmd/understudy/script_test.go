@@ -197,10 +197,10 @@ func scriptEnded(ts *testscript.TestScript, neg bool, args []string) {
 	checkCode(ts, args[1], p.err)
 }
 
-// scriptKill ends a program with SIGKILL: kill NAME.
+// scriptKill ends a program with SIGKILL: sigkill NAME.
 func scriptKill(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
-		ts.Fatalf("usage: kill NAME")
+		ts.Fatalf("usage: sigkill NAME")
 	}
 	p := named(ts, args[0])
 	ts.Check(p.cmd.Process.Kill())
