@@ -1,36 +1,108 @@
 package shaping
 
 import (
-	"fmt"
-	"strconv"
 	"strings"
 	"time"
 )
 
-// Conditions are what a link does to packets in one direction. The zero value
-// is a link that does nothing to them.
+// Conditions are what a link does to packets in one direction: netem's whole
+// vocabulary. The zero value is a link that does nothing to them. Probabilities and
+// correlations are in [0, 1].
 type Conditions struct {
-	Delay     time.Duration // added to each packet; at most MaxDelay
-	Jitter    time.Duration // the delay varies by ± this; at most Delay
-	Loss      float64       // probability in [0, 1]
-	Duplicate float64       // probability in [0, 1]
-	Corrupt   float64       // probability in [0, 1] of one flipped bit
-	Reorder   float64       // probability in [0, 1] of a packet that skips the delay
+	Delay            time.Duration // added to each packet; at most MaxDelay
+	Jitter           time.Duration // the delay varies by ± this, or with this σ where there is a Distribution
+	DelayCorrelation float64
+	// Distribution is the jitter's shape; nil for uniform over ±Jitter. The kernel
+	// never tells it.
+	Distribution *Distribution
+
+	Loss            float64 // of each packet on its own
+	LossCorrelation float64 // broken in the kernel; see Lint
+	// Burst is the mean length of a run of losses in packets: a wish that Resolve
+	// turns into a GilbertElliott. 0 for losses that do not know of each other.
+	Burst float64
+	// At most one of these replaces Loss with a loss that has a memory.
+	GilbertElliott GilbertElliott
+	FourState      FourState
+
+	Duplicate            float64
+	DuplicateCorrelation float64
+	Corrupt              float64 // of one flipped bit
+	CorruptCorrelation   float64
+	Reorder              float64 // of a packet that skips the delay
+	ReorderCorrelation   float64
+	// Gap lets only every Gap-th packet skip the delay; 0 and 1 for any.
+	Gap uint32
+
 	// Rate is in bits per second, 0 for unlimited; a multiple of 8, as the
 	// kernel counts bytes.
-	Rate uint64
-	// Limit is how many packets the queue holds before it drops; 0 for no wish.
+	Rate           uint64
+	PacketOverhead int32  // bytes that each packet costs beside its own, at Rate
+	CellSize       uint32 // bytes; packets are rounded up to cells; 0 for no cells
+	CellOverhead   int32  // bytes that each cell costs beside its own
+
+	Slot Slot // packets leave in bursts; zero for none
+	ECN  bool // marks packets that support it where it would lose them
+
+	// Limit is how many packets, queued and delayed together, are held before it
+	// drops; 0 for one that is chosen (see Resolve).
 	Limit uint32
+	// Queue is how long a packet may wait for its turn at Rate: a wish that Resolve
+	// turns into a Limit. 0 for the default.
+	Queue time.Duration
+
+	// Seed of the kernel's generator, where it has one (Linux 6.6); 0 for one that
+	// the kernel draws.
+	Seed uint64
 }
 
-// MaxDelay is the longest delay: netem's field wraps beyond 2³² ticks of 64 ns,
-// which is 274.8 s.
-const MaxDelay = 274 * time.Second
+// GilbertElliott is a loss with two states, a good and a bad one. The zero value
+// is no loss.
+type GilbertElliott struct {
+	ToBad      float64 // chance per packet to turn from good to bad; tc's p
+	ToGood     float64 // and back; its inverse is the mean length of a bad time in packets; tc's r
+	LossInBad  float64 // tc's 1-h
+	LossInGood float64 // tc's 1-k
+}
 
-// MaxJitter is where netem caps a jitter: 2³¹ ns.
+// Mean is the share of packets that g loses in the long run.
+func (g GilbertElliott) Mean() float64 {
+	if g.ToBad+g.ToGood == 0 {
+		return g.LossInGood
+	}
+	bad := g.ToBad / (g.ToBad + g.ToGood)
+	return bad*g.LossInBad + (1-bad)*g.LossInGood
+}
+
+// Bursts is the model that loses the given share of packets in bursts of a mean
+// length in packets, 1 or more. With bursts of 1/(1-loss) losses are almost independent.
+func Bursts(loss, length float64) GilbertElliott {
+	toGood := 1 / length
+	return GilbertElliott{ToBad: min(1, toGood*loss/(1-loss)), ToGood: toGood, LossInBad: 1}
+}
+
+// FourState is a loss with four states: 1 received in a gap, 2 received in a burst,
+// 3 lost in a burst, 4 lost alone. The fields are the chances per packet to go from
+// one to another. The zero value is no loss.
+type FourState struct{ P13, P31, P32, P23, P14 float64 }
+
+// Slot is how packets are held back and released in bursts: the pause between two
+// is uniform over [MinDelay, MaxDelay], or drawn from a distribution.
+type Slot struct {
+	MinDelay, MaxDelay    time.Duration
+	DistDelay, DistJitter time.Duration // mean and σ, instead of the two above
+	Distribution          *Distribution // of DistDelay and DistJitter
+	Packets, Bytes        int32         // the most in one burst; 0 for no limit
+}
+
+// MaxDelay is the longest delay. The kernel's 32-bit field wraps at 274.8 s, what is
+// longer takes its 64-bit one; the bound is ours, against a slip of units.
+const MaxDelay = time.Hour
+
+// MaxJitter is where the kernel caps a jitter: 2³¹-1 ns.
 const MaxJitter = 2147 * time.Millisecond
 
-// IsZero reports whether c does nothing.
+// IsZero reports whether c does nothing and wishes nothing.
 func (c Conditions) IsZero() bool { return c == Conditions{} }
 
 // String is c as ParseSpec reads it, without what is zero; "" for the zero value.
@@ -44,153 +116,7 @@ func (c Conditions) String() string {
 	return strings.Join(parts, ",")
 }
 
-// key is one condition as people write it.
-type key struct {
-	name   string
-	parse  func(c *Conditions, text string) error
-	format func(c *Conditions) string // "" for nothing to say
-}
-
-var keys = []key{
-	durationKey("delay", MaxDelay, func(c *Conditions) *time.Duration { return &c.Delay }),
-	durationKey("jitter", MaxJitter, func(c *Conditions) *time.Duration { return &c.Jitter }),
-	percentKey("loss", func(c *Conditions) *float64 { return &c.Loss }),
-	percentKey("duplicate", func(c *Conditions) *float64 { return &c.Duplicate }),
-	percentKey("corrupt", func(c *Conditions) *float64 { return &c.Corrupt }),
-	percentKey("reorder", func(c *Conditions) *float64 { return &c.Reorder }),
-	{"rate", func(c *Conditions, text string) (err error) { c.Rate, err = parseRate(text); return err },
-		func(c *Conditions) string { return formatRate(c.Rate) }},
-	{"limit", func(c *Conditions, text string) error {
-		n, err := strconv.ParseUint(text, 10, 32)
-		if err != nil || n == 0 {
-			return &problem{fmt.Sprintf("want a number of packets above 0, got %q", text), "such as limit=1000"}
-		}
-		c.Limit = uint32(n)
-		return nil
-	}, func(c *Conditions) string {
-		if c.Limit == 0 {
-			return ""
-		}
-		return strconv.FormatUint(uint64(c.Limit), 10)
-	}},
-}
-
-// problem is a finding without its place.
-type problem struct{ msg, hint string }
-
-func (p *problem) Error() string { return p.msg }
-
-func durationKey(name string, most time.Duration, field func(*Conditions) *time.Duration) key {
-	return key{name, func(c *Conditions, text string) error {
-		d, err := time.ParseDuration(text)
-		switch {
-		case err != nil:
-			return &problem{fmt.Sprintf(`want a duration such as "40ms", got %q`, text), "a number needs a unit: us, ms, s"}
-		case d < 0:
-			return &problem{fmt.Sprintf("want a duration of 0 or more, got %q", text), ""}
-		case d > most:
-			return &problem{fmt.Sprintf("want at most %v, got %q", most, text), "the kernel cannot hold more"}
-		}
-		*field(c) = d
-		return nil
-	}, func(c *Conditions) string {
-		if d := *field(c); d != 0 {
-			return d.String()
-		}
-		return ""
-	}}
-}
-
-func percentKey(name string, field func(*Conditions) *float64) key {
-	return key{name, func(c *Conditions, text string) error {
-		digits, isPercent := strings.CutSuffix(text, "%")
-		p, err := shift(digits, -2)
-		switch {
-		case !isPercent:
-			return &problem{fmt.Sprintf(`want a percentage such as "0.5%%", got %q`, text), "write the percent sign: 0.5 could mean half of all packets"}
-		case err != nil:
-			return &problem{fmt.Sprintf(`want a percentage such as "0.5%%", got %q`, text), ""}
-		case p > 1:
-			return &problem{fmt.Sprintf("want at most 100%%, got %q", text), ""}
-		}
-		*field(c) = p
-		return nil
-	}, func(c *Conditions) string {
-		if p := *field(c); p != 0 {
-			return unshift(p) + "%"
-		}
-		return ""
-	}}
-}
-
-// shift reads a plain decimal times ten to the power exp. Leaving that to the
-// decimal text makes 0.5% the float64 nearest to 0.005, not a product's rounding.
-func shift(text string, exp int) (float64, error) {
-	if text == "" || strings.Trim(text, "0123456789.") != "" {
-		return 0, strconv.ErrSyntax
-	}
-	return strconv.ParseFloat(text+"e"+strconv.Itoa(exp), 64)
-}
-
-// unshift is p times a hundred as the shortest plain decimal that shift reads back.
-func unshift(p float64) string {
-	mantissa, exp, _ := strings.Cut(strconv.FormatFloat(p, 'e', -1, 64), "e")
-	e, _ := strconv.Atoi(exp) // FormatFloat's own
-	digits := strings.ReplaceAll(mantissa, ".", "")
-	point := 1 + e + 2 // where the decimal point goes, counted in digits
-	switch {
-	case point <= 0:
-		return "0." + strings.Repeat("0", -point) + digits
-	case point >= len(digits):
-		return digits + strings.Repeat("0", point-len(digits))
-	}
-	return digits[:point] + "." + digits[point:]
-}
-
-// Powers of ten as tc(8) has them: kbit is 1000 bit.
-var rateUnits = []struct {
-	name string
-	exp  int
-}{{"gbit", 9}, {"mbit", 6}, {"kbit", 3}, {"bit", 0}}
-
-// maxRate keeps rates whole in a float64, and far above any link.
-const maxRate = 1 << 50
-
-func parseRate(text string) (uint64, error) {
-	lower := strings.ToLower(text)
-	for _, u := range rateUnits {
-		digits, ok := strings.CutSuffix(lower, u.name)
-		if !ok {
-			continue
-		}
-		v, err := shift(digits, u.exp)
-		switch {
-		case err != nil:
-			return 0, &problem{fmt.Sprintf(`want a rate such as "12mbit", got %q`, text), ""}
-		case v < 8 || v > maxRate:
-			return 0, &problem{fmt.Sprintf("want a rate from 8bit to %s, got %q", formatRate(maxRate), text), ""}
-		case v != float64(uint64(v)) || uint64(v)%8 != 0:
-			return 0, &problem{fmt.Sprintf("want a rate of whole bytes per second, got %q", text), "the kernel counts bytes: a multiple of 8bit"}
-		}
-		return uint64(v), nil
-	}
-	hint := "units: bit, kbit, mbit, gbit (bits per second)"
-	if strings.HasSuffix(lower, "bps") {
-		hint = "bps is bits to some tools and bytes to tc; " + hint
-	}
-	return 0, &problem{fmt.Sprintf(`want a rate such as "12mbit", got %q`, text), hint}
-}
-
-func formatRate(bits uint64) string {
-	if bits == 0 {
-		return ""
-	}
-	div := uint64(1_000_000_000)
-	for _, u := range rateUnits {
-		if bits%div == 0 {
-			return strconv.FormatUint(bits/div, 10) + u.name
-		}
-		div /= 1000
-	}
-	return "" // not reached: every number is a multiple of 1
+// loses reports whether c loses packets on purpose.
+func (c *Conditions) loses() bool {
+	return c.Loss > 0 || c.GilbertElliott != GilbertElliott{} || c.FourState != FourState{}
 }

@@ -105,17 +105,3 @@ func nfMessage(b []byte, kind, flags uint16, seq uint32, family byte, resource u
 	binary.NativeEndian.PutUint32(b[start:], uint32(len(b)-start))
 	return b
 }
-
-// nlAttr is one netlink attribute with its padding; several values make it nested.
-func nlAttr(kind uint16, values ...[]byte) []byte {
-	b := make([]byte, 4)
-	for _, v := range values {
-		b = append(b, v...)
-	}
-	binary.NativeEndian.PutUint16(b, uint16(len(b)))
-	binary.NativeEndian.PutUint16(b[2:], kind)
-	for len(b)%4 != 0 {
-		b = append(b, 0)
-	}
-	return b
-}

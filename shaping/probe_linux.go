@@ -98,7 +98,7 @@ func explainNamespace(err error) (detail, remedy string) {
 // stdout. It refuses a namespace in use, where a link is up (lo suffices): it
 // must not experiment on a host.
 func ProbeMain(stdout io.Writer) error {
-	links, err := Links()
+	links, err := Interfaces(nil)
 	if err != nil {
 		return err
 	}
@@ -111,7 +111,7 @@ func ProbeMain(stdout io.Writer) error {
 // refuseUsed tells a fresh namespace from one in use. A fresh one has lo, and
 // may have the fallback tunnels (tunl0, sit0 and so on) that modules put into
 // every namespace; but none of its links is up.
-func refuseUsed(links []Link) error {
+func refuseUsed(links []Interface) error {
 	for _, l := range links {
 		if l.Up {
 			return fmt.Errorf("probe: link %s is up: this is no fresh network namespace", l.Name)

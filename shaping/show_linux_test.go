@@ -23,6 +23,12 @@ func TestMain(m *testing.M) {
 		os.Exit(0)
 	case "silent":
 		os.Exit(0)
+	case "watch", "hold", "detach":
+		if err := playLease(os.Getenv("SHAPING_TEST_ROLE"), os.Args[1:]); err != nil {
+			os.Stderr.WriteString(err.Error() + "\n")
+			os.Exit(1)
+		}
+		os.Exit(0)
 	}
 	os.Exit(m.Run())
 }
@@ -66,19 +72,19 @@ func root(l netlink.Link) netlink.QdiscAttrs {
 	return netlink.QdiscAttrs{LinkIndex: l.Attrs().Index, Handle: netlink.MakeHandle(1, 0), Parent: netlink.HANDLE_ROOT}
 }
 
-func TestLinks(t *testing.T) {
+func TestInterfaces(t *testing.T) {
 	inNamespace(t, func() {
 		veth(t, "us0")
-		links, err := Links()
+		links, err := Interfaces(nil)
 		if err != nil {
 			t.Error(err)
 			return
 		}
-		i := slices.IndexFunc(links, func(l Link) bool { return l.Name == "us0" })
+		i := slices.IndexFunc(links, func(l Interface) bool { return l.Name == "us0" })
 		if i < 0 || links[i].Kind != "veth" || links[i].MTU != 1400 || links[i].Up {
 			t.Errorf("links = %+v, want us0, a veth that is down", links)
 		}
-		if _, err := Show("us9"); err == nil || !strings.Contains(err.Error(), "us0p") {
+		if _, err := Show(Target{Interface: "us9"}); err == nil || !strings.Contains(err.Error(), "us0p") {
 			t.Errorf("Show of a missing link = %v, want the links that are there", err)
 		}
 	})
@@ -91,7 +97,7 @@ func TestShowTBF(t *testing.T) {
 			t.Errorf("add tbf: %v", err)
 			return
 		}
-		s, err := Show("us0")
+		s, err := Show(Target{Interface: "us0"})
 		if err != nil || len(s.Qdiscs) != 1 {
 			t.Errorf("Show = %+v, %v, want one qdisc", s, err)
 			return
@@ -118,7 +124,7 @@ func TestShowHTB(t *testing.T) {
 			t.Errorf("add class: %v", err)
 			return
 		}
-		s, err := Show("us0")
+		s, err := Show(Target{Interface: "us0"})
 		if err != nil {
 			t.Error(err)
 			return
@@ -141,7 +147,7 @@ func TestShowNetem(t *testing.T) {
 			missing = err
 			return
 		}
-		s, err := Show("us0")
+		s, err := Show(Target{Interface: "us0"})
 		if err != nil || len(s.Qdiscs) != 1 || s.Qdiscs[0].Netem == nil {
 			t.Errorf("Show = %+v, %v, want a netem", s, err)
 			return
@@ -163,7 +169,7 @@ func TestProbe(t *testing.T) {
 	if _, err := os.Stat("/usr/bin/env"); err != nil {
 		t.Skip("no env command to start the role with")
 	}
-	before, err := Links()
+	before, err := Interfaces(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -174,7 +180,7 @@ func TestProbe(t *testing.T) {
 		}
 		t.Logf("%s: %v %s", c.Name, c.OK, c.Detail)
 	}
-	after, err := Links()
+	after, err := Interfaces(nil)
 	if err != nil || !slices.Equal(before, after) {
 		t.Errorf("links before %+v, after %+v (%v), want the same", before, after, err)
 	}
@@ -208,11 +214,11 @@ func TestProbeWithoutAnswers(t *testing.T) {
 }
 
 func TestProbeMainSparesAHost(t *testing.T) {
-	links := []Link{{Name: "lo"}, {Name: "eth0", Up: true}}
+	links := []Interface{{Name: "lo"}, {Name: "eth0", Up: true}}
 	if err := refuseUsed(links); err == nil || !strings.Contains(err.Error(), "eth0") {
 		t.Errorf("refuseUsed = %v, want eth0 refused", err)
 	}
-	if err := refuseUsed([]Link{{Name: "lo"}, {Name: "sit0"}}); err != nil {
+	if err := refuseUsed([]Interface{{Name: "lo"}, {Name: "sit0"}}); err != nil {
 		t.Error(err)
 	}
 }

@@ -5,6 +5,7 @@ package shaping
 import (
 	"errors"
 	"fmt"
+	"os"
 	"runtime"
 )
 
@@ -12,9 +13,9 @@ func unsupported(what string) error {
 	return fmt.Errorf("%s: %w on %s: qdiscs are Linux's (hint: run understudy in a Linux VM or container)", what, errors.ErrUnsupported, runtime.GOOS)
 }
 
-// Links returns the links of the current network namespace. Here it is
+// Interfaces returns the interfaces of a network namespace. Here it is
 // errors.ErrUnsupported.
-func Links() ([]Link, error) { return nil, unsupported("list links") }
+func Interfaces(*os.File) ([]Interface, error) { return nil, unsupported("list links") }
 
-// Show reads the qdiscs and classes of a link. Here it is errors.ErrUnsupported.
-func Show(link string) (State, error) { return State{}, unsupported("show " + link) }
+// Show reads the qdiscs and classes of an interface. Here it is errors.ErrUnsupported.
+func Show(t Target) (State, error) { return State{}, unsupported("show " + t.Interface) }

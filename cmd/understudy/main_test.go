@@ -9,6 +9,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/understudy-proxy/understudy/internal/app"
+	"github.com/understudy-proxy/understudy/internal/umltest"
 )
 
 // TestMain lets the stories run this test binary as understudy.
@@ -18,9 +19,26 @@ func TestMain(m *testing.M) {
 }
 
 // TestStories runs each story of testdata: what a user does, and sees.
-func TestStories(t *testing.T) {
-	testscript.Run(t, testscript.Params{
-		Dir: "testdata",
+func TestStories(t *testing.T) { testscript.Run(t, stories("testdata")) }
+
+// TestInUserModeLinux runs the stories of testdata/guest, which shape links, in a
+// kernel of their own.
+func TestInUserModeLinux(t *testing.T) { umltest.Run(t, "^TestGuestStories$") }
+
+func TestGuestStories(t *testing.T) {
+	umltest.Guest(t)
+	p := stories("testdata/guest")
+	setup := p.Setup
+	p.Setup = func(e *testscript.Env) error {
+		e.Setenv("PATH", e.Getenv("PATH")+":/usr/sbin:/sbin:/usr/bin:/bin")
+		return setup(e)
+	}
+	testscript.Run(t, p)
+}
+
+func stories(dir string) testscript.Params {
+	return testscript.Params{
+		Dir: dir,
 		Setup: func(e *testscript.Env) error {
 			home := filepath.Join(e.WorkDir, ".home")
 			e.Setenv("HOME", home)
@@ -44,9 +62,11 @@ func TestStories(t *testing.T) {
 			"cut":      scriptCut,
 			"flip":     scriptFlip,
 			"edit":     scriptEdit,
+			"sigkill":  scriptKill,
+			"becomes":  scriptBecomes,
 		},
 		Condition:           condition,
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
-	})
+	}
 }

@@ -197,6 +197,33 @@ func scriptEnded(ts *testscript.TestScript, neg bool, args []string) {
 	checkCode(ts, args[1], p.err)
 }
 
+// scriptKill ends a program with SIGKILL: sigkill NAME.
+func scriptKill(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: sigkill NAME")
+	}
+	p := named(ts, args[0])
+	ts.Check(p.cmd.Process.Kill())
+	<-p.done
+	delete(ts.Value(playersKey{}).(*players).byName, args[0])
+}
+
+// scriptBecomes runs a program until it says something: becomes REGEXP PROGRAM ARG…
+func scriptBecomes(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: becomes REGEXP PROGRAM ARG…")
+	}
+	re, err := regexp.Compile("(?m)" + args[0])
+	ts.Check(err)
+	var out []byte
+	for late := time.Now().Add(patience); time.Now().Before(late); <-time.After(50 * time.Millisecond) {
+		if out, err = exec.Command(args[1], args[2:]...).CombinedOutput(); err == nil && re.Match(out) {
+			return
+		}
+	}
+	ts.Fatalf("%s does not come to say %q: %v\n%s", args[1], args[0], err, out)
+}
+
 // scriptCut takes bytes off a file's end: cut FILE N.
 func scriptCut(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 2 {

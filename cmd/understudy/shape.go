@@ -4,7 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"os/signal"
 	"strings"
+	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -15,26 +19,54 @@ import (
 func newShape() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "shape",
-		Short: "The conditions of this host's links",
+		Short: "Shape a link of this host, a container or a process",
 		Args:  usageArgs(cobra.NoArgs),
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newShapeShow(), newShapeSet(), newShapeClear())
+	cmd.AddCommand(newShapeShow(), newShapeSet(), newShapeClear(), newShapeWatch())
 	return cmd
+}
+
+// addWhere adds the flags that name a network namespace.
+func addWhere(cmd *cobra.Command, w *app.Where) {
+	cmd.Flags().IntVar(&w.PID, "pid", 0, "a link of the process `PID`'s network namespace")
+	cmd.Flags().StringVar(&w.Container, "container", "", "a link of the container `NAME`")
+	cmd.Flags().StringVar(&w.NetNS, "netns", "", "a link of the network namespace `NAME`, or a path")
+}
+
+// openSwept opens the namespace and restores in it what dead watchers left.
+func openSwept(cmd *cobra.Command, w app.Where) (namespace *os.File, name string, err error) {
+	if namespace, name, err = w.Open(cmd.Context()); err != nil {
+		return nil, "", err
+	}
+	swept, err := shaping.SweepLeases(shaping.LeaseDir(), namespace)
+	for _, l := range swept {
+		_, _ = fmt.Fprintf(cmd.ErrOrStderr(), "understudy: restored %s, whose watcher had been killed\n", l.Found.Interface)
+	}
+	if err != nil { // nothing that stands in the way of this command
+		_, _ = fmt.Fprintf(cmd.ErrOrStderr(), "understudy: sweep: %s\n", err)
+	}
+	return namespace, name, nil
 }
 
 func newShapeShow() *cobra.Command {
 	var asJSON bool
+	var where app.Where
 	cmd := &cobra.Command{
 		Use:   "show [LINK]",
 		Short: "Show what the links have: netem, htb, tbf and others",
 		Args:  usageArgs(cobra.MaximumNArgs(1)),
 	}
+	addWhere(cmd, &where)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "one JSON object a link")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		namespace, _, err := openSwept(cmd, where)
+		if err != nil {
+			return err
+		}
 		names := args
 		if len(args) == 0 {
-			links, err := shaping.Links()
+			links, err := shaping.Interfaces(namespace)
 			if err != nil {
 				return app.Setup(err)
 			}
@@ -43,11 +75,14 @@ func newShapeShow() *cobra.Command {
 			}
 		}
 		for _, name := range names {
-			s, err := shaping.Show(name)
+			s, err := shaping.Show(shaping.Target{Namespace: namespace, Interface: name})
 			if err != nil {
 				return app.Setup(err)
 			}
 			v := viewOf(s)
+			if l, err := app.FindLease(namespace, name); err == nil && l != nil {
+				v.Lease = &leaseView{l.Link, l.StartedAt, l.EndsAt}
+			}
 			if asJSON {
 				err = printJSON(cmd.OutOrStdout(), v)
 			} else {
@@ -62,32 +97,143 @@ func newShapeShow() *cobra.Command {
 	return cmd
 }
 
+// defaultLease is how long a link stays shaped where nobody says.
+const defaultLease = 10 * time.Minute
+
 func newShapeSet() *cobra.Command {
-	return &cobra.Command{
-		Use:   "set LINK SPEC",
-		Short: "Set a link's conditions (not in this version)",
-		Args:  usageArgs(cobra.ExactArgs(2)),
-		RunE: func(_ *cobra.Command, args []string) error {
-			if _, err := shaping.ParseSpec(args[1]); err != nil {
-				return app.Usage(fmt.Errorf("SPEC: %w", err))
-			}
-			return notShaped("set " + args[0])
-		},
+	var where app.Where
+	var down, up string
+	var profiles []string
+	var span time.Duration
+	var hold, keepGSO, cutOff, asJSON bool
+	cmd := &cobra.Command{
+		Use:   "set LINK [SPEC]",
+		Short: "Shape a link for a time; what was there before comes back by itself",
+		Long: "Puts conditions on a link: a profile's name such as lte, or delay=40ms,jitter=8ms,loss=0.5%,rate=12mbit.\n" +
+			"SPEC holds in each direction. What was there before is restored when the time is over, by `shape clear`, and where\n" +
+			"understudy is killed. It needs CAP_NET_ADMIN.",
+		Example: "  understudy shape set eth0 lte --for 30m\n  understudy shape set --container shop eth0 --down geo --up delay=300ms",
+		Args:    usageArgs(cobra.RangeArgs(1, 2)),
 	}
+	addWhere(cmd, &where)
+	cmd.Flags().StringVar(&down, "down", "", "conditions toward the link's user, `SPEC`")
+	cmd.Flags().StringVar(&up, "up", "", "conditions from the link's user, `SPEC`")
+	cmd.Flags().StringSliceVar(&profiles, "profiles", nil, "read profiles of your own from `FILE` (repeatable)")
+	cmd.Flags().DurationVar(&span, "for", defaultLease, "restore after this `TIME`; 0 for never")
+	cmd.Flags().BoolVar(&hold, "hold", false, "stay, and restore when this command ends")
+	cmd.Flags().BoolVar(&keepGSO, "keep-gso", false, "leave segmentation to the link: faster, but packets are lost in super-packets")
+	cmd.Flags().BoolVar(&cutOff, "cut-off-ssh", false, "do it, even if it cuts off the SSH session this command runs in")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "one JSON object")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		link, err := app.LinkFor(profiles, first(args[1:]), down, up)
+		if err != nil {
+			return err
+		}
+		if span < 0 {
+			return app.Usage(fmt.Errorf("--for: want 0 or more, got %v", span))
+		}
+		namespace, name, err := openSwept(cmd, where)
+		if err != nil {
+			return err
+		}
+		target := shaping.Target{Namespace: namespace, Interface: args[0], KeepGSO: keepGSO}
+		if !cutOff {
+			if err := app.RefuseToSever(target, link); err != nil {
+				return app.Setup(err)
+			}
+		}
+		exe, err := os.Executable()
+		if err != nil {
+			return app.Setup(err)
+		}
+		if ended, err := app.EndEarlier(cmd.Context(), target); err != nil {
+			return app.Setup(err)
+		} else if ended {
+			_, _ = fmt.Fprintf(cmd.ErrOrStderr(), "understudy: ended the lease that %s had\n", args[0])
+		}
+		ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
+		defer stop()
+		held, err := shaping.Take(ctx, target, link,
+			shaping.Hold{Dir: shaping.LeaseDir(), Namespace: name, Watcher: []string{exe, "shape", "watch"}, For: span})
+		if err != nil {
+			return app.Setup(err)
+		}
+		if err := tellShaped(cmd, held, name, asJSON); err != nil {
+			return errors.Join(err, held.Release())
+		}
+		if !hold {
+			return app.Setup(held.Detach())
+		}
+		var over <-chan time.Time
+		if span > 0 {
+			over = time.After(span)
+		}
+		select {
+		case <-ctx.Done():
+		case <-over:
+		}
+		return app.Setup(held.Release())
+	}
+	return cmd
+}
+
+// tellShaped says what is in force, and what there is to know about it.
+func tellShaped(cmd *cobra.Command, h *shaping.Held, name string, asJSON bool) error {
+	if asJSON {
+		return printJSON(cmd.OutOrStdout(), struct {
+			Link     string            `json:"link"`
+			Where    string            `json:"where"`
+			Spec     string            `json:"spec"`
+			EndsAt   time.Time         `json:"ends_at,omitzero"`
+			Findings []shaping.Finding `json:"findings"`
+		}{h.Lease.Found.Interface, name, h.Lease.Link, h.Lease.EndsAt, append([]shaping.Finding{}, h.Findings()...)})
+	}
+	out := cmd.OutOrStdout()
+	until := "until shape clear"
+	if !h.Lease.EndsAt.IsZero() {
+		until = "until " + h.Lease.EndsAt.Format(time.TimeOnly)
+	}
+	_, err := fmt.Fprintf(out, "shaped %s of %s %s: %s\n", h.Lease.Found.Interface, name, until, h.Lease.Link)
+	for _, f := range h.Findings() {
+		_, _ = fmt.Fprintf(cmd.ErrOrStderr(), "%s: %s\n", f.Level, f)
+	}
+	return err
 }
 
 func newShapeClear() *cobra.Command {
-	return &cobra.Command{
+	var where app.Where
+	cmd := &cobra.Command{
 		Use:   "clear LINK",
-		Short: "Take a link's conditions off (not in this version)",
+		Short: "Take a link's conditions off and restore what was there before",
 		Args:  usageArgs(cobra.ExactArgs(1)),
-		RunE:  func(_ *cobra.Command, args []string) error { return notShaped("clear " + args[0]) },
 	}
+	addWhere(cmd, &where)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		namespace, _, err := where.Open(cmd.Context())
+		if err != nil {
+			return err
+		}
+		did, err := app.ClearLink(cmd.Context(), shaping.Target{Namespace: namespace, Interface: args[0]})
+		if err != nil {
+			return app.Setup(err)
+		}
+		if did == "" {
+			did = "there is nothing of understudy's on it"
+		}
+		_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: %s\n", args[0], did)
+		return err
+	}
+	return cmd
 }
 
-func notShaped(what string) error {
-	return app.Setup(errors.New(what + ": setting links is not in this version; nothing was changed\n" +
-		"hint: rules bend requests without root, delay and throttle among them: docs/rules.md"))
+// newShapeWatch is the watcher of a lease, a process of its own.
+func newShapeWatch() *cobra.Command {
+	return &cobra.Command{
+		Use: "watch LEASE", Hidden: true, Args: usageArgs(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return app.Setup(shaping.WatchMain(args[0], cmd.InOrStdin(), cmd.OutOrStdout()))
+		},
+	}
 }
 
 // linkView is what is shown of a link.
@@ -98,6 +244,14 @@ type linkView struct {
 	Up      bool        `json:"up"`
 	Qdiscs  []qdiscView `json:"qdiscs"`
 	Classes []classView `json:"classes"`
+	Lease   *leaseView  `json:"lease,omitempty"`
+}
+
+// leaseView is the lease under which understudy shapes a link.
+type leaseView struct {
+	Spec      string    `json:"spec"`
+	StartedAt time.Time `json:"started_at"`
+	EndsAt    time.Time `json:"ends_at,omitzero"`
 }
 
 type qdiscView struct {
@@ -107,7 +261,8 @@ type qdiscView struct {
 	// Spec is netem's conditions as shape takes them.
 	Spec string `json:"spec,omitempty"`
 	// BitsPerSecond is tbf's rate.
-	BitsPerSecond uint64 `json:"bits_per_second,omitempty"`
+	BitsPerSecond uint64           `json:"bits_per_second,omitempty"`
+	Counters      shaping.Counters `json:"counters"`
 }
 
 type classView struct {
@@ -118,9 +273,9 @@ type classView struct {
 }
 
 func viewOf(s shaping.State) linkView {
-	v := linkView{Link: s.Link.Name, Kind: s.Link.Kind, MTU: s.Link.MTU, Up: s.Link.Up, Qdiscs: []qdiscView{}, Classes: []classView{}}
+	v := linkView{Link: s.Interface.Name, Kind: s.Interface.Kind, MTU: s.Interface.MTU, Up: s.Interface.Up, Qdiscs: []qdiscView{}, Classes: []classView{}}
 	for _, q := range s.Qdiscs {
-		one := qdiscView{Kind: q.Kind, Handle: q.Handle, Parent: q.Parent}
+		one := qdiscView{Kind: q.Kind, Handle: q.Handle, Parent: q.Parent, Counters: q.Counters}
 		if q.Netem != nil {
 			one.Spec = q.Netem.String()
 		}
@@ -149,6 +304,16 @@ func (v linkView) print(out io.Writer) error {
 		}
 		if q.BitsPerSecond > 0 {
 			fmt.Fprintf(&b, "  rate %dbit", q.BitsPerSecond)
+		}
+		if c := q.Counters; c.SentPackets > 0 || c.Dropped > 0 || c.BacklogPackets > 0 {
+			fmt.Fprintf(&b, "  sent %d, dropped %d, held %d", c.SentPackets, c.Dropped, c.BacklogPackets)
+		}
+		b.WriteByte('\n')
+	}
+	if v.Lease != nil {
+		fmt.Fprintf(&b, "  shaped by understudy: %s", v.Lease.Spec)
+		if !v.Lease.EndsAt.IsZero() {
+			fmt.Fprintf(&b, ", until %s", v.Lease.EndsAt.Format(time.TimeOnly))
 		}
 		b.WriteByte('\n')
 	}

@@ -1,0 +1,313 @@
+package shaping
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// ownHandle is the handle of qdiscs that understudy makes, by which a sweep knows
+// them again: 7573:, "us" in ASCII. tc and the kernel hand out 8001: and up, people
+// write small numbers.
+const ownHandle = 0x7573 << 16
+
+// Applied is a link that is in force on a target. Its methods may be called from
+// several goroutines.
+type Applied struct {
+	target Target
+	found  Found
+
+	mu       sync.Mutex
+	conn     *conn // nil once restored
+	ends     map[Direction]*end
+	findings []Finding
+}
+
+// end is where one direction's netem sits.
+type end struct {
+	index int // of the interface: the target's own, or the ifb's
+	name  string
+	asked Conditions // as resolved
+	// slotTable is set once a table of slots went out: it cannot be taken back, and
+	// slots of a plain range need a table from then on.
+	slotTable bool
+	changes   uint64
+}
+
+// Apply puts link on target and verifies, by reading back, that it is there: any
+// difference between what was asked and what the kernel has is an error that names
+// the condition, and what stood before is back. A direction without conditions is left
+// as it is. Nothing is done where what stands there could not be restored.
+//
+// It needs CAP_NET_ADMIN over the namespace. Whoever calls it ends with Restore.
+func Apply(ctx context.Context, target Target, link Link) (*Applied, error) {
+	found, err := Look(target, link)
+	if err != nil {
+		return nil, err
+	}
+	return ApplyOver(ctx, target, link, found)
+}
+
+// ApplyOver is Apply for who has written down before what was found, by Look.
+func ApplyOver(ctx context.Context, target Target, link Link, found Found) (_ *Applied, err error) {
+	a := &Applied{target: target, found: found, ends: map[Direction]*end{}}
+	if a.conn, err = dial(target.Namespace); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("shape %s: %w", target.Interface, err)
+			if back := a.Restore(); back != nil {
+				err = errors.Join(err, back)
+			}
+		}
+	}()
+	if err := a.prepare(); err != nil {
+		return nil, err
+	}
+	if err := a.set(ctx, link); err != nil {
+		return nil, err
+	}
+	return a, nil
+}
+
+// prepare makes what netem will sit on.
+func (a *Applied) prepare() error {
+	l, err := a.conn.link(a.target.Interface)
+	if err != nil {
+		return err
+	}
+	if l.Attrs().Index != a.found.Index {
+		return errors.New("the interface is another one than a moment ago")
+	}
+	if a.found.Egress {
+		a.ends[a.target.egress()] = &end{index: a.found.Index, name: a.target.Interface}
+		if a.found.Root.Kind == kindNetem {
+			// A kernel that refuses duplication beside another netem counts the one that is replaced.
+			if err := a.conn.delQdisc(a.found.Index, a.found.Root.Handle, netlink.HANDLE_ROOT); err != nil {
+				return fmt.Errorf("take off its netem: %w", err)
+			}
+		}
+		if a.found.GSOMaxSegs != 0 {
+			if err := a.conn.links.LinkSetGSOMaxSegs(l, 1); err != nil {
+				return fmt.Errorf("set gso_max_segs: %w", err)
+			}
+		}
+	}
+	if a.found.IFB != "" {
+		index, err := a.conn.divert(l, a.found)
+		if err != nil {
+			return err
+		}
+		a.ends[a.target.ingress()] = &end{index: index, name: a.found.IFB}
+		if a.found.GRO {
+			if err := setGRO(a.target, false); err != nil {
+				return fmt.Errorf("switch off GRO: %w", err)
+			}
+		}
+	}
+	return nil
+}
+
+// Change puts other conditions in force without dropping a queued packet: the qdiscs
+// stay and are changed in place. Only directions that were shaped from the start can
+// be; conditions that are zero let packets pass as they are.
+//
+// The kernel starts its generator anew at each change, where it has a seed: each
+// change gets one of its own, made of the given seed and the number of the change. The
+// state of a loss with a memory starts as good.
+func (a *Applied) Change(ctx context.Context, link Link) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.conn == nil {
+		return fmt.Errorf("change %s: it is restored already", a.target.Interface)
+	}
+	for _, d := range []Direction{Down, Up} {
+		if a.ends[d] == nil && !link.Of(d).IsZero() {
+			return fmt.Errorf("change %s: its %s direction was not shaped from the start", a.target.Interface, d)
+		}
+	}
+	if err := a.set(ctx, link); err != nil {
+		return fmt.Errorf("change %s: %w", a.target.Interface, err)
+	}
+	return nil
+}
+
+func (a *Applied) set(ctx context.Context, link Link) error {
+	var findings []Finding
+	for _, d := range []Direction{Down, Up} {
+		e := a.ends[d]
+		if e == nil {
+			continue
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if name, p := link.Of(d).conflict(); p != nil {
+			return fmt.Errorf("%s: %s: %w", d, name, p)
+		}
+		c, how := link.Of(d).Resolve()
+		if how != "" {
+			findings = append(findings, Finding{Direction: d, Name: "limit", Level: Note, Text: how})
+		}
+		more, err := a.setEnd(e, d, c)
+		if err != nil {
+			return fmt.Errorf("%s: %w", d, err)
+		}
+		findings = append(findings, more...)
+	}
+	a.findings = append(findings, LintOn(link, a.found.about(a.target))...)
+	return nil
+}
+
+// setEnd sends conditions, reads them back and compares.
+func (a *Applied) setEnd(e *end, d Direction, c Conditions) ([]Finding, error) {
+	asked := c
+	if c.Seed != 0 && e.changes > 0 {
+		c.Seed = mix(c.Seed, e.changes)
+	}
+	s := &c.Slot
+	if e.slotTable && s.DistJitter == 0 && s.MaxDelay > s.MinDelay {
+		*s = Slot{DistDelay: (s.MinDelay + s.MaxDelay) / 2, DistJitter: (s.MaxDelay - s.MinDelay) / 2, Packets: s.Packets, Bytes: s.Bytes}
+	} else if e.slotTable && s.DistJitter == 0 && s.MinDelay > 0 {
+		return nil, errors.New("slot: a pause of one length cannot follow pauses from a distribution in place: give it a range, such as slot=10ms/10.001ms")
+	}
+	want, data, err := c.wire()
+	if err != nil {
+		return nil, err
+	}
+	flags := 0
+	if e.changes == 0 {
+		flags = unix.NLM_F_CREATE | unix.NLM_F_REPLACE
+	}
+	e.slotTable = e.slotTable || s.DistJitter > 0
+	e.changes++
+	q := rawQdisc{kind: kindNetem, handle: ownHandle, parent: netlink.HANDLE_ROOT, options: data}
+	warnings, err := a.conn.setQdisc(e.index, flags, q)
+	if err != nil {
+		return nil, explainNetem(err, e.name, c)
+	}
+	var findings []Finding
+	for _, w := range warnings {
+		findings = append(findings, Finding{Direction: d, Level: Note, Text: "the kernel says: " + w})
+	}
+	had, err := a.readBack(e)
+	if err != nil {
+		return nil, err
+	}
+	if want.Seed != 0 && had.Seed == 0 {
+		want.Seed = 0
+		findings = append(findings, Finding{Direction: d, Name: "seed", Level: Warning,
+			Text: "this kernel ignores netem's seed (it wants Linux 6.6): random decisions differ from run to run"})
+	}
+	if diff := Difference(want, had); len(diff) > 0 {
+		return nil, fmt.Errorf("the kernel did not take it as asked: %s", strings.Join(diff, "; "))
+	}
+	e.asked = asked
+	return findings, nil
+}
+
+// readBack is what the kernel has.
+func (a *Applied) readBack(e *end) (Conditions, error) {
+	q, err := a.conn.own(e.index)
+	if err != nil {
+		return Conditions{}, fmt.Errorf("read back: %w", err)
+	}
+	c, err := Decode(q.options)
+	if err != nil {
+		return Conditions{}, fmt.Errorf("read back: %w", err)
+	}
+	return c, nil
+}
+
+// own finds understudy's netem on an interface.
+func (c *conn) own(index int) (rawQdisc, error) {
+	all, err := c.qdiscs(index)
+	if err != nil {
+		return rawQdisc{}, err
+	}
+	for _, q := range all {
+		if q.handle == ownHandle && q.kind == kindNetem {
+			return q, nil
+		}
+	}
+	return rawQdisc{}, errors.New("netem 7573: is not there any more")
+}
+
+// Counters reads what each shaped direction has counted and holds.
+func (a *Applied) Counters() (map[Direction]Counters, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.conn == nil {
+		return nil, fmt.Errorf("counters of %s: it is restored already", a.target.Interface)
+	}
+	out := map[Direction]Counters{}
+	for d, e := range a.ends {
+		q, err := a.conn.own(e.index)
+		if err != nil {
+			return nil, fmt.Errorf("counters of %s: %w", a.target.Interface, err)
+		}
+		out[d] = q.counters
+	}
+	return out, nil
+}
+
+// Findings are what there is to say about the conditions in force: how a limit was
+// chosen, what the kernel remarked, and what Lint finds.
+func (a *Applied) Findings() []Finding {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return append([]Finding(nil), a.findings...)
+}
+
+// Restore puts back what stood there. Packets that are held are lost. Called again
+// it does nothing.
+func (a *Applied) Restore() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.conn == nil {
+		return nil
+	}
+	c := a.conn
+	a.conn = nil
+	defer c.close()
+	return c.restore(a.target, a.found)
+}
+
+// drop lets go of the link without restoring it.
+func (a *Applied) drop() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.conn != nil {
+		a.conn.close()
+		a.conn = nil
+	}
+	return nil
+}
+
+// explainNetem adds the remedy to the kernel's refusals that have one.
+func explainNetem(err error, link string, c Conditions) error {
+	switch {
+	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.EOPNOTSUPP):
+		return fmt.Errorf("this kernel has no netem (hint: sudo modprobe sch_netem%s): %w", moreModules, err)
+	case errors.Is(err, unix.EPERM):
+		return fmt.Errorf("want the right to change links (hint: run as root, or with CAP_NET_ADMIN): %w", err)
+	case errors.Is(err, unix.EINVAL) && c.Duplicate > 0:
+		return fmt.Errorf("netem on %s (hint: one that duplicates forbids any other netem on the same interface): %w", link, err)
+	}
+	return fmt.Errorf("netem on %s: %w", link, err)
+}
+
+// mix makes a seed for the n-th change: SplitMix64's step, as published by
+// Steele, Lea and Flood (2014). Never 0.
+func mix(seed, n uint64) uint64 {
+	z := seed + n*0x9e3779b97f4a7c15
+	z = (z ^ z>>30) * 0xbf58476d1ce4e5b9
+	z = (z ^ z>>27) * 0x94d049bb133111eb
+	return max(z^z>>31, 1)
+}

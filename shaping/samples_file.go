@@ -1,0 +1,111 @@
+package shaping
+
+import (
+	"math"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/understudy-proxy/understudy/fixtures/place"
+)
+
+// ParseDistribution reads a distribution from a file's text, in one of these forms;
+// lines that begin with # are skipped:
+//
+//   - a table as tc has it: whole numbers, σ × 8192;
+//   - what was measured: durations such as 12.3ms, or ping's output;
+//   - quantiles, one a line: 50% 20ms, ascending.
+//
+// Errors are *place.Error.
+func ParseDistribution(name string, data []byte) (*Distribution, error) {
+	f := place.NewFile(name, data)
+	var table []int16
+	var samples []time.Duration
+	var quantiles []Quantile
+	first := 0
+	for i, line := range strings.Split(string(data), "\n") {
+		line = strings.TrimSpace(line)
+		if line == "" || strings.HasPrefix(line, "#") {
+			continue
+		}
+		if first == 0 {
+			first = i + 1
+		}
+		fail := func(format string, args ...any) error {
+			return f.At(i+1, 1, "whole numbers (a table), durations such as 12.3ms, or lines such as 50% 20ms", format, args...)
+		}
+		if m := pingTime.FindStringSubmatch(line); m != nil {
+			line = m[1] + m[2]
+		} else if pingTalk.MatchString(line) {
+			continue
+		}
+		fields := strings.Fields(line)
+		if q, ok := strings.CutSuffix(fields[0], "%"); ok {
+			p, err := shift(q, -2)
+			if err != nil || p > 1 || len(fields) != 2 {
+				return nil, fail("want a quantile such as 50%% 20ms, got %q", line)
+			}
+			at, err := time.ParseDuration(fields[1])
+			if err != nil {
+				return nil, fail("want a duration, got %q", fields[1])
+			}
+			quantiles = append(quantiles, Quantile{p, at})
+			continue
+		}
+		for _, word := range fields {
+			if n, err := strconv.ParseInt(word, 10, 64); err == nil {
+				if n < math.MinInt16 || n > math.MaxInt16 || len(table) == MaxTable {
+					return nil, fail("want at most %d values of 16 bits, got %s", MaxTable, word)
+				}
+				table = append(table, int16(n))
+				continue
+			}
+			d, err := time.ParseDuration(word)
+			if err != nil || d < 0 {
+				return nil, fail("want a number or a duration, got %q", word)
+			}
+			samples = append(samples, d)
+		}
+	}
+	d, err := oneOf(table, samples, quantiles)
+	if err != nil {
+		return nil, f.At(max(first, 1), 1, "", "%s", err)
+	}
+	return d, nil
+}
+
+var (
+	pingTime = regexp.MustCompile(`\btime[=<]([0-9.]+) ?(us|ms|s)\b`)
+	pingTalk = regexp.MustCompile(`^(PING |--- |\d+ packets transmitted|rtt |round-trip )|no answer yet|^Request timeout`)
+)
+
+// oneOf makes a distribution of the one form that was found.
+func oneOf(table []int16, samples []time.Duration, quantiles []Quantile) (*Distribution, error) {
+	switch {
+	case len(table) > 0 && len(samples)+len(quantiles) == 0:
+		return &Distribution{Table: table}, nil
+	case len(samples) > 0 && len(table)+len(quantiles) == 0:
+		return FromSamples(samples)
+	case len(quantiles) > 0 && len(table)+len(samples) == 0:
+		return FromQuantiles(quantiles)
+	case len(table)+len(samples)+len(quantiles) == 0:
+		return nil, &problem{msg: "there is nothing in it"}
+	}
+	return nil, &problem{msg: "want one form, got a mix of table, durations and quantiles"}
+}
+
+// Text is d's table as tc reads it and ParseDistribution, too.
+func (d *Distribution) Text() string {
+	var b strings.Builder
+	b.WriteString("# " + strings.ReplaceAll(d.String(), "\n", " ") + ": values are sigma * 8192\n")
+	for i, v := range d.table() {
+		b.WriteString(strconv.Itoa(int(v)))
+		if i%8 == 7 {
+			b.WriteByte('\n')
+		} else {
+			b.WriteByte(' ')
+		}
+	}
+	return b.String() + "\n"
+}
