@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"testing/iotest"
 
 	"github.com/understudy-proxy/understudy/fixtures"
 )
@@ -53,6 +54,18 @@ func kitchen(w http.ResponseWriter, r *http.Request) {
 	case "/same":
 		w.Header().Set("Etag", `"1"`)
 		w.WriteHeader(304)
+	case "/size":
+		n, err := io.Copy(io.Discard, r.Body)
+		_, _ = fmt.Fprint(w, n, err)
+	case "/broken":
+		w.Header().Set("Content-Length", strconv.Itoa(len(flood)))
+		_, _ = w.Write(flood[:floodCut])
+		panic(http.ErrAbortHandler)
+	case "/flood":
+		w.Header().Set("Content-Length", strconv.Itoa(len(flood)))
+		_, _ = w.Write(flood)
+	case "/floodchunked":
+		_, _ = w.Write(flood)
 	case "/long":
 		w.Header().Set("Content-Length", strconv.Itoa(len(long)))
 		_, _ = w.Write(long)
@@ -62,6 +75,11 @@ func kitchen(w http.ResponseWriter, r *http.Request) {
 }
 
 var long = bytes.Repeat([]byte("0123456789abcdef"), 20000)
+
+// flood is longer than any buffer on its way; floodCut of it is no whole number of them.
+var flood = bytes.Repeat(long, 10)
+
+const floodCut = 1234567
 
 // flushing sends each write at once.
 type flushing struct{ w http.ResponseWriter }
@@ -140,6 +158,68 @@ func TestEveryTransportCarriesBodiesAndTrailers(t *testing.T) {
 			t.Errorf("echo = %q, record %+v", body, x.Request.Body)
 		}
 	}, recording)
+}
+
+// Bodies longer than all buffers arrive whole, whichever way they go, and are
+// accounted for to the byte, recorded or not.
+func TestEveryTransportFloods(t *testing.T) {
+	for name, configs := range map[string][]config{"unrecorded": nil, "recorded": {recording}} {
+		t.Run(name, func(t *testing.T) {
+			everyTransport(t, kitchen, func(t *testing.T, g *rig, c *http.Client, base string) {
+				for i, path := range []string{"/flood", "/floodchunked"} {
+					if r := get(t, c, base+path); r.err != nil || r.body != string(flood) {
+						t.Fatalf("GET %s: %d bytes, %v, want %d, the same", path, len(r.body), r.err, len(flood))
+					}
+					x := g.books.exchange(t, i+1)
+					if x.Response.Body.Size != int64(len(flood)) || x.Response.Body.CutShort {
+						t.Errorf("GET %s: record of %d bytes, cut %v", path, x.Response.Body.Size, x.Response.Body.CutShort)
+					}
+				}
+				for i, body := range []io.Reader{bytes.NewReader(flood), io.MultiReader(bytes.NewReader(flood))} {
+					resp, err := c.Post(base+"/size", "text/plain", body)
+					if err != nil {
+						t.Fatal(err)
+					}
+					got, _ := io.ReadAll(resp.Body)
+					_ = resp.Body.Close()
+					if want := fmt.Sprint(len(flood), nil); string(got) != want {
+						t.Errorf("upload %d: %q arrived, want %q", i, got, want)
+					}
+					x := g.books.exchange(t, 3+i)
+					if x.Request.Body.Size != int64(len(flood)) || x.Request.Body.CutShort || x.Times.RequestRead == 0 {
+						t.Errorf("upload %d: record of %d bytes, cut %v, read at %v", i, x.Request.Body.Size, x.Request.Body.CutShort, x.Times.RequestRead)
+					}
+				}
+			}, configs...)
+		})
+	}
+}
+
+// A long body that breaks off is broken off, whichever way it goes.
+func TestEveryTransportBreaksFloods(t *testing.T) {
+	everyTransport(t, kitchen, func(t *testing.T, g *rig, c *http.Client, base string) {
+		r := get(t, c, base+"/broken")
+		if r.err == nil || r.body != string(flood[:len(r.body)]) {
+			t.Errorf("GET /broken: %d bytes, %v, want the start of what was sent, and an error", len(r.body), r.err)
+		}
+		x := g.books.exchange(t, 1)
+		// HTTP/2 may drop what was sent before a stream's reset.
+		if b := x.Response.Body; !b.CutShort || b.Size > floodCut || b.Size < int64(len(r.body)) || x.Outcome != fixtures.OutcomeUpstream {
+			t.Errorf("record of %d bytes, cut %v, outcome %q %s", b.Size, b.CutShort, x.Outcome, x.Error)
+		}
+
+		req, _ := http.NewRequest("POST", base+"/size", io.MultiReader(bytes.NewReader(flood[:floodCut]), iotest.ErrReader(io.ErrUnexpectedEOF)))
+		req.ContentLength = int64(len(flood))
+		if resp, err := c.Do(req); err == nil {
+			_ = resp.Body.Close()
+			t.Errorf("POST /size = %d, want none", resp.StatusCode)
+		}
+		// An upstream may still answer that it got less than it was promised.
+		x = g.books.exchange(t, 2)
+		if !x.Request.Body.CutShort || x.Request.Body.Size > floodCut || x.Outcome != fixtures.OutcomeClient && x.Response.Status == 0 {
+			t.Errorf("record of %d bytes, cut %v, outcome %q %s", x.Request.Body.Size, x.Request.Body.CutShort, x.Outcome, x.Error)
+		}
+	})
 }
 
 func TestEveryTransportInforms(t *testing.T) {

@@ -122,6 +122,7 @@ type upstreamBody struct {
 	resp   *wire.Response
 	buf    []byte
 	pooled pooledBuffer
+	last   int   // how much the last read gave
 	err    error // how it ended
 	// abandon ends the upstream's work; nil where it ends with the body.
 	abandon func()
@@ -140,14 +141,15 @@ func (b *upstreamBody) next() ([]byte, time.Time, error) {
 	if b.err != nil {
 		return nil, time.Time{}, b.err
 	}
-	switch {
-	case b.buf != nil:
-	default:
+	if b.buf == nil {
 		b.buf = b.pooled.take(b.resp.Length)
+	} else {
+		b.buf = b.pooled.grown(b.buf, b.last)
 	}
 	v, rec := b.v, &b.v.x.Response
 	before := time.Now()
 	n, err := b.resp.Body.Read(b.buf)
+	b.last = n
 	now := time.Now()
 	v.upstream += now.Sub(before)
 	if n > 0 {

@@ -205,15 +205,20 @@ func (t *trip) streamBody() (source bool, err error) {
 		}
 	}
 	const room = 8 // for a chunk's size line before the data
-	buf := piecePool.Get().(*[pieceBytes]byte)
-	defer piecePool.Put(buf)
-	left := plan.length
+	pooled := pieceBuffer{small: piecePool.Get().(*[pieceBytes]byte)}
+	defer func() { pooled.free() }()
+	left, full := plan.length, false
 	for {
-		p := buf[room : pieceBytes-2]
+		if full {
+			pooled.grow()
+		}
+		buf := pooled.bytes()
+		p := buf[room : len(buf)-2]
 		if plan.mode == sized && int64(len(p)) > left {
 			p = p[:left]
 		}
 		n, err := t.req.Body.Read(p)
+		full = n == len(p)
 		if n > 0 {
 			t.mu.Lock()
 			t.taken = true
@@ -228,7 +233,7 @@ func (t *trip) streamBody() (source bool, err error) {
 			var size [room]byte
 			line := append(strconv.AppendInt(size[:0], int64(n), 16), "\r\n"...)
 			start := room - copy(buf[room-len(line):], line)
-			_ = append(buf[:room+n], "\r\n"...)
+			copy(buf[room+n:], "\r\n")
 			piece = buf[start : room+n+2]
 		}
 		if err == io.EOF && plan.mode == chunked {
@@ -250,11 +255,6 @@ func (t *trip) streamBody() (source bool, err error) {
 		}
 	}
 }
-
-// pieceBytes is what one read of a streamed request body can take.
-const pieceBytes = 32 << 10
-
-var piecePool = sync.Pool{New: func() any { return new([pieceBytes]byte) }}
 
 // received ends the response's side; good where it was read to its end.
 func (t *trip) received(good bool) {
