@@ -59,9 +59,15 @@ func hasHop(h fixtures.Header) bool {
 // withoutHop appends h to kept, without the fields for one hop.
 func withoutHop(h, kept fixtures.Header) fixtures.Header {
 	upgrade := h.HasToken("Connection", "upgrade")
-	var listed []string
-	for _, v := range h.Values("Connection") {
-		for name := range strings.SplitSeq(v, ",") {
+	var room [4]string
+	listed := room[:0] // without an allocation where few are
+	for i := range h {
+		if len(h[i].Name) != len("Connection") || !strings.EqualFold(h[i].Name, "Connection") {
+			continue
+		}
+		for rest, more := h[i].Value, true; more; {
+			var name string
+			name, rest, more = strings.Cut(rest, ",")
 			if name = strings.TrimSpace(name); name != "" {
 				listed = append(listed, name)
 			}
@@ -75,7 +81,7 @@ func withoutHop(h, kept fixtures.Header) fixtures.Header {
 			if !kept.Has("Connection") {
 				kept = append(kept, fixtures.Field{Name: f.Name, Value: "Upgrade"})
 			}
-		case strings.EqualFold(f.Name, "TE"):
+		case len(f.Name) == 2 && strings.EqualFold(f.Name, "TE"):
 			if h.HasToken("TE", "trailers") && !kept.Has("TE") {
 				kept = append(kept, fixtures.Field{Name: f.Name, Value: "trailers"})
 			}
@@ -89,7 +95,7 @@ func withoutHop(h, kept fixtures.Header) fixtures.Header {
 
 func among(name string, list []string) bool {
 	for _, l := range list {
-		if strings.EqualFold(name, l) {
+		if len(name) == len(l) && strings.EqualFold(name, l) {
 			return true
 		}
 	}

@@ -91,6 +91,7 @@ type visit struct {
 	r *wire.Request
 
 	start time.Time // the request's first byte: all times count from it
+	begun time.Time // when the books on it were opened; zero where it has a body
 	ready time.Time // the end of what the rules held the request for; zero where they did not
 	body  *bodyTee  // nil where the request has no body
 	sends bool      // the upstream may be reading the body on a goroutine of its own
@@ -149,7 +150,9 @@ func (v *visit) free(err error) {
 	h := v.headers
 	clear(h.out[:cap(h.out)])
 	clear(h.in[:cap(h.in)])
-	*v = visit{bound: v.bound}
+	bound := v.bound
+	*v = visit{} // cleared where it stands: with fields it would be made elsewhere, and copied
+	v.bound = bound
 	v.headers.out, v.headers.in = h.out[:0], h.in[:0]
 	v.ex.Response.Body.Frames = frames
 	visitPool.Put(v)
@@ -217,7 +220,8 @@ func (p *Pipeline) begin(w wire.ResponseWriter, r *wire.Request, c *wire.Conn) *
 		v.body = newBodyTee(r, w.Watch)
 		r.Body = v.body
 	} else {
-		x.Times.RequestRead = max(time.Since(v.start), 1)
+		v.begun = time.Now()
+		x.Times.RequestRead = max(v.begun.Sub(v.start), 1)
 	}
 	if p.o.Observer != nil {
 		p.o.Observer.ExchangeBegun(x)

@@ -52,18 +52,27 @@ func (v *visit) relay(ctx context.Context, a *answer) error {
 
 // due waits until an answer's first byte may go out.
 func (v *visit) due(ctx context.Context, a *answer) error {
-	if err := v.wait(ctx, a.firstDue, &v.paced); err != nil {
-		return err
+	if !a.live { // else it has come
+		if err := v.wait(ctx, a.firstDue, &v.paced); err != nil {
+			return err
+		}
+	}
+	if v.x.Plan.HoldFirstByte <= 0 {
+		return nil
 	}
 	return v.wait(ctx, a.firstDue.Add(v.x.Plan.HoldFirstByte), &v.injected)
 }
 
+func (v *visit) trailerOf(a *answer) fixtures.Header {
+	if a.trailer == nil {
+		return nil
+	}
+	return a.trailer()
+}
+
 // conclude ends an answer that was written whole.
 func (v *visit) conclude(a *answer) error {
-	var trailer fixtures.Header
-	if a.trailer != nil {
-		trailer = a.trailer()
-	}
+	trailer := v.trailerOf(a)
 	f := v.x.Plan.Fault
 	if f == nil || f.Kind != fixtures.FaultReset || f.Where != fixtures.WhereAfterResponse {
 		return v.end(trailer)
@@ -96,6 +105,9 @@ func (v *visit) relayBody(ctx context.Context, a *answer, b *bend) (ended bool, 
 	var sent int64
 	for {
 		part, due, err := a.next()
+		if a.live && err == io.EOF && b.idle() && v.x.Plan.Fault == nil && len(part) > 0 {
+			return true, v.endWith(part, v.reply.at, v.trailerOf(a))
+		}
 		if len(part) > 0 {
 			if werr := v.pause(ctx, due, &v.paced); werr != nil {
 				return true, werr

@@ -24,7 +24,8 @@ func (v *visit) roundTrip(ctx context.Context) (*answer, error) {
 	v.watch()
 	ctx, detach, abandon := v.upstreamContext(ctx)
 	v.sends = v.body != nil
-	sent, waited := time.Now(), v.waitedFor()
+	sent, waited := v.handOver(), v.waitedFor()
+	v.out.At = sent
 	resp, err := v.p.o.Upstream.RoundTrip(ctx, &v.out)
 	if err != nil {
 		if abandon != nil {
@@ -55,6 +56,17 @@ func (v *visit) roundTrip(ctx context.Context) (*answer, error) {
 		detach: detach, abandon: abandon, close: v.bound.shut,
 	}
 	return a, nil
+}
+
+// handOver is when the request is handed over to the upstream's side: now, which
+// is when its books were opened where nobody was asked about it since. The
+// clock is dear enough to show when it is asked often.
+func (v *visit) handOver() time.Time {
+	o := &v.p.o
+	if v.begun.IsZero() || o.Planner != nil || o.Responder != nil || v.tape != nil {
+		return time.Now()
+	}
+	return v.begun
 }
 
 // inform passes an interim response on.
@@ -122,8 +134,11 @@ type upstreamBody struct {
 	resp   *wire.Response
 	buf    []byte
 	pooled pooledBuffer
-	last   int   // how much the last read gave
-	err    error // how it ended
+	last   int       // how much the last read gave
+	at     time.Time // when it was over
+	// arrived is set where the next read will not wait.
+	arrived bool
+	err     error // how it ended
 	// abandon ends the upstream's work; nil where it ends with the body.
 	abandon func()
 }
@@ -131,7 +146,8 @@ type upstreamBody struct {
 // there reports whether some of the body, or its end, has come already.
 func (b *upstreamBody) there() bool {
 	if body, ok := b.resp.Body.(interface{ Arrived() bool }); ok {
-		return body.Arrived()
+		b.arrived = body.Arrived()
+		return b.arrived
 	}
 	// What comes from HTTP/2 with a length comes close behind its head.
 	return b.resp.Length >= 0
@@ -147,11 +163,17 @@ func (b *upstreamBody) next() ([]byte, time.Time, error) {
 		b.buf = b.pooled.grown(b.buf, b.last)
 	}
 	v, rec := b.v, &b.v.x.Response
-	before := time.Now()
+	var before time.Time
+	if !b.arrived {
+		before = time.Now()
+	}
 	n, err := b.resp.Body.Read(b.buf)
 	b.last = n
 	now := time.Now()
-	v.upstream += now.Sub(before)
+	if b.at = now; !b.arrived {
+		v.upstream += now.Sub(before)
+	}
+	b.arrived = false
 	if n > 0 {
 		addFrame(&rec.Body, now.Sub(v.start), n)
 		if v.tape != nil {

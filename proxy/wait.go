@@ -59,7 +59,11 @@ func (v *visit) watch() {
 const slowWrite = time.Millisecond
 
 func (v *visit) wrote(begin time.Time) {
-	if d := time.Since(begin); d >= slowWrite {
+	v.booked(begin, time.Now())
+}
+
+func (v *visit) booked(begin, end time.Time) {
+	if d := end.Sub(begin); d >= slowWrite {
 		v.client += d
 	}
 }
@@ -79,9 +83,21 @@ func (v *visit) flush() error {
 	return err
 }
 
+// endWith writes the last part of an answer, which came at begin, and ends it.
+func (v *visit) endWith(part []byte, begin time.Time, trailer fixtures.Header) error {
+	_, err := v.w.Write(part)
+	if err == nil {
+		err = v.w.Finish(trailer)
+	}
+	v.served = time.Now()
+	v.booked(begin, v.served)
+	return err
+}
+
 func (v *visit) end(trailer fixtures.Header) error {
 	begin := time.Now()
 	err := v.w.Finish(trailer)
-	v.wrote(begin)
+	v.served = time.Now()
+	v.booked(begin, v.served)
 	return err
 }

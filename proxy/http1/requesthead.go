@@ -35,13 +35,20 @@ func appendRequestHead(b []byte, r *wire.Request) ([]byte, sendPlan, error) {
 		return nil, p, err
 	}
 	lines := 1
+	var hasHost, hasUpgrade bool
 	for i := range r.Header {
-		if kindOf(r.Header[i].Name) == connectionField && hasToken(r.Header[i].Value, "upgrade") {
-			p.upgrade = r.Header.Has("Upgrade")
+		switch kindOf(r.Header[i].Name) {
+		case hostField:
+			hasHost = true
+		case upgradeField:
+			hasUpgrade = true
+		case connectionField:
+			p.upgrade = p.upgrade || hasToken(r.Header[i].Value, "upgrade")
 		}
 	}
+	p.upgrade = p.upgrade && hasUpgrade
 	var saidLength, saidCoding, saidHost bool
-	if !r.Header.Has("Host") {
+	if !hasHost {
 		b = appendField(b, "Host", r.Host)
 		lines++
 		saidHost = true

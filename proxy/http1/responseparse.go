@@ -33,6 +33,7 @@ func parseResponse(head string, lines int, method string, r *wire.Response) (res
 		r.Header = make(fixtures.Header, 0, max(lines-1, usualFields))
 	}
 	var fr fieldFraming
+	closes, keeps := false, false
 	for head != "" {
 		line, head = cutLine(head)
 		for head != "" && (head[0] == ' ' || head[0] == '\t') { // obs-fold
@@ -50,11 +51,13 @@ func parseResponse(head string, lines int, method string, r *wire.Response) (res
 			fr.addLength(f.Value, true)
 		case transferEncodingField:
 			fr.addCoding(f.Value)
+		case connectionField:
+			closes = closes || hasToken(f.Value, "close")
+			keeps = keeps || hasToken(f.Value, "keep-alive")
 		}
 	}
 	old := r.Proto == "HTTP/1.0"
-	in.keep = !old && !r.Header.HasToken("Connection", "close") ||
-		old && r.Header.HasToken("Connection", "keep-alive")
+	in.keep = !old && !closes || old && keeps
 	return in, fr.response(r, method, old, &in)
 }
 

@@ -160,9 +160,10 @@ func (x *exchange) renew() *exchange {
 	if x.in.body != noBody || !x.ctx.untouched() {
 		return &exchange{c: x.c}
 	}
-	fields := x.fields
+	c, fields := x.c, x.fields
 	clear(fields[:cap(fields)])
-	*x = exchange{c: x.c, fields: fields[:0]}
+	*x = exchange{} // cleared where it stands: with fields it would be made elsewhere, and copied
+	x.c, x.fields = c, fields[:0]
 	return x
 }
 
@@ -296,7 +297,7 @@ func (c *serverConn) exchange(x *exchange) (keep bool, err error) {
 		}
 	}
 	c.dl.set(noDeadline)
-	c.watch.begin(&x.ctx)
+	c.watch.begin(&x.ctx, x.req.At)
 	c.srv.Handler.ServeWire(&x.ctx, &x.rw, &x.req)
 	if x.in.body != noBody {
 		x.body.end()

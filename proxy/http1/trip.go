@@ -69,7 +69,8 @@ func (t *trip) unwatch() bool {
 func (t *trip) free() {
 	fields := t.fields
 	clear(fields[:cap(fields)])
-	*t = trip{fields: fields[:0]}
+	*t = trip{} // cleared where it stands: with fields it would be made elsewhere, and copied
+	t.fields = fields[:0]
 	tripPool.Put(t)
 }
 

@@ -23,9 +23,9 @@ type watch struct {
 	ctx  *requestContext // of the request being served
 	left bool            // ctx was ended
 	off  bool            // the connection has another reader now
-	// since is when the request under way was first to be watched; zero while
-	// none is.
-	since time.Time
+	// began is when the request under way began, and since the same once it is to
+	// be watched; zero while it is not. So nobody need ask the clock.
+	began, since time.Time
 	// timer calls look. It goes on over requests, and over their ends: quick
 	// ones do not pay for it.
 	timer   *time.Timer
@@ -34,20 +34,20 @@ type watch struct {
 }
 
 // begin makes the watch ready for a request; end is its counterpart.
-func (w *watch) begin(ctx *requestContext) {
+func (w *watch) begin(ctx *requestContext, at time.Time) {
 	w.mu.Lock()
-	w.ctx, w.left = ctx, false
+	w.ctx, w.left, w.began = ctx, false, at
 	w.mu.Unlock()
 }
 
-// start looks out from goneAfter on, or a little later.
+// start looks out once the request has been served for goneAfter, or a little later.
 func (w *watch) start() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.left || w.off || w.ctx == nil || w.reading != nil || !w.since.IsZero() {
 		return
 	}
-	w.since = time.Now()
+	w.since = w.began
 	if !w.armed {
 		w.arm(goneAfter)
 	}

@@ -57,7 +57,11 @@ func (h *host) roundTrip(ctx context.Context, r *wire.Request) (*wire.Response, 
 
 // roundTrip1 speaks HTTP/1.
 func (h *host) roundTrip1(ctx context.Context, r *wire.Request) (*wire.Response, error) {
-	if l := h.takeIdle(time.Now()); l != nil {
+	now := r.At
+	if now.IsZero() {
+		now = time.Now()
+	}
+	if l := h.takeIdle(now); l != nil {
 		res, err := l.roundTrip(ctx, r)
 		if err == nil || !mayRetry(ctx, r, err) {
 			return res, err

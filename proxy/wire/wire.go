@@ -63,7 +63,9 @@ type Request struct {
 	// nil where there can be none.
 	Trailer func() fixtures.Header
 
-	At time.Time // monotonic: when the request's first byte was read
+	// At is, monotonic, when the request's first byte was read; on a request sent
+	// upstream, when it was handed over.
+	At time.Time
 
 	// Addr is where to connect, host:port, and ServerName whom to ask for and to
 	// verify in TLS, where these are not Host's: in a tunnel whose requests name
