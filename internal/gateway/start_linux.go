@@ -144,13 +144,9 @@ func fill(what *shim.Order, o *Options) error {
 	what.QueueSubscribed = shim.Batch{Messages: subscribeQueue(nat.Queue)}
 	what.Ports = shim.Ports{TCP: nat.PortTCP, Local: nat.PortLocal, LocalDNS: nat.PortLocalDNS}
 	what.Mark = nat.MarkOwn
+	ipv6 := what.IPv6 && hasIPv6()
 	for _, way := range []nat.Asking{nat.AskNative, nat.AskCompat, nat.AskNot} {
-		rules := nat.Ruleset{IPv6: what.IPv6 && hasIPv6(), Ask: way}
-		outside, err := rules.Outside()
-		if err != nil {
-			return err
-		}
-		inside, err := rules.Inside()
+		outside, inside, err := nat.Ruleset{IPv6: ipv6, Ask: way}.Batches()
 		if err != nil {
 			return err
 		}

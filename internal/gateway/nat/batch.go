@@ -59,7 +59,7 @@ func (b *builder) batch() (out Batch, err error) {
 	for i, m := range b.sent {
 		number := i + 1
 		flags := m.Header.Flags &^ (netlink.Acknowledge | netlink.Echo) // each would be answered
-		if i == len(b.sent)-2 { // the last one ends the transaction
+		if i == len(b.sent)-2 {                                         // the last one ends the transaction
 			flags |= netlink.Acknowledge
 			out.Last = number
 		}

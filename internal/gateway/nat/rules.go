@@ -36,10 +36,10 @@ type Ruleset struct {
 	Ask  Asking
 }
 
-// Outside leads all TCP that arrives from a link to PortTCP, whatever its
+// encodeOutside leads all TCP that arrives from a link to PortTCP, whatever its
 // address and port, except to port 53: there the address alone was changed
 // (by a local route) and a plain listener answers.
-func (r Ruleset) Outside() (Batch, error) {
+func (r Ruleset) encodeOutside() (Batch, error) {
 	b := r.begin()
 	if r.Ask != AskNot {
 		ask := b.chain("ask", -160)
@@ -50,38 +50,48 @@ func (r Ruleset) Outside() (Batch, error) {
 	b.add(catch, isTCP(), portIs(53), accept())
 	if r.Ask != AskNot {
 		// What was not admitted meets no listener, and so is refused by the kernel.
-		b.add(catch, isTCP(), syn(), markIsNot(MarkAdmitted), accept())
+		b.add(catch, isTCP(), syn(), mark(expr.CmpOpNeq, MarkAdmitted), accept())
 	}
 	b.add(catch, isTCP(), r.tproxy(PortTCP))
 	return b.batch()
 }
 
-// Inside leads connections to the loopback on which nothing of the namespace's
-// own listens to PortLocal, and questions to port 53 there to PortLocalDNS.
-// What has a socket of its own, in TIME_WAIT too, is left alone; so is what
-// carries MarkOwn.
-func (r Ruleset) Inside() (Batch, error) {
+// encodeInside leads connections to the loopback on which nothing of the
+// namespace's own listens to PortLocal, and questions to port 53 there to
+// PortLocalDNS. What has a socket of its own, in TIME_WAIT too, is left alone; so
+// is what carries MarkOwn. Each rule lets go what the next need not see.
+func (r Ruleset) encodeInside() (Batch, error) {
 	b := r.begin()
-	var ask *nftables.Chain
 	if r.Ask != AskNot {
-		ask = b.chain("ask", -160)
+		ask := b.chain("ask", -160)
+		b.add(ask, notViaLoopback(), accept())
+		b.add(ask, mark(expr.CmpOpEq, MarkOwn), accept())
+		b.add(ask, protocolIsNot(unix.IPPROTO_TCP), accept())
+		b.add(ask, notSYN(), accept())
+		b.add(ask, portIs(53), accept())
+		b.add(ask, ownSocket(), accept())
+		for _, to := range r.loopbacks() {
+			b.add(ask, to, r.queue())
+		}
 	}
 	catch := b.chain("catch", -150)
+	b.add(catch, notViaLoopback(), accept())
+	b.add(catch, mark(expr.CmpOpEq, MarkOwn), accept())
 	for _, to := range r.loopbacks() {
-		local := join(viaLoopback(), to, markIsNot(MarkOwn))
-		if ask != nil {
-			b.add(ask, local, isTCP(), portIs(53), accept())
-			b.add(ask, local, isTCP(), syn(), ownSocket(), accept())
-			b.add(ask, local, isTCP(), syn(), r.queue())
-		}
-		b.add(catch, local, isTCP(), syn(), ownSocket(), accept())
-		b.add(catch, local, isTCP(), syn(), portIs(53), r.tproxy(PortLocalDNS), accept())
-		if ask != nil {
-			b.add(catch, local, isTCP(), syn(), markIsNot(MarkAdmitted), accept())
-		}
-		b.add(catch, local, isTCP(), syn(), r.tproxy(PortLocal), accept())
-		b.add(catch, local, isUDP(), portIs(53), ownSocket(), accept())
-		b.add(catch, local, isUDP(), portIs(53), r.tproxy(PortLocalDNS), accept())
+		b.add(catch, isUDP(), portIs(53), to, ownSocket(), accept())
+		b.add(catch, isUDP(), portIs(53), to, r.tproxy(PortLocalDNS), accept())
+	}
+	b.add(catch, protocolIsNot(unix.IPPROTO_TCP), accept())
+	b.add(catch, notSYN(), accept())
+	b.add(catch, ownSocket(), accept())
+	for _, to := range r.loopbacks() {
+		b.add(catch, portIs(53), to, r.tproxy(PortLocalDNS), accept())
+	}
+	if r.Ask != AskNot {
+		b.add(catch, mark(expr.CmpOpNeq, MarkAdmitted), accept())
+	}
+	for _, to := range r.loopbacks() {
+		b.add(catch, to, r.tproxy(PortLocal), accept())
 	}
 	return b.batch()
 }
@@ -130,15 +140,16 @@ func (r Ruleset) family(f byte) []expr.Any {
 	}
 }
 
-func protocol(p byte) []expr.Any {
+func protocol(op expr.CmpOp, p byte) []expr.Any {
 	return []expr.Any{
 		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: reg},
-		&expr.Cmp{Op: expr.CmpOpEq, Register: reg, Data: []byte{p}},
+		&expr.Cmp{Op: op, Register: reg, Data: []byte{p}},
 	}
 }
 
-func isTCP() []expr.Any { return protocol(unix.IPPROTO_TCP) }
-func isUDP() []expr.Any { return protocol(unix.IPPROTO_UDP) }
+func isTCP() []expr.Any               { return protocol(expr.CmpOpEq, unix.IPPROTO_TCP) }
+func isUDP() []expr.Any               { return protocol(expr.CmpOpEq, unix.IPPROTO_UDP) }
+func protocolIsNot(p byte) []expr.Any { return protocol(expr.CmpOpNeq, p) }
 
 func portIs(port uint16) []expr.Any {
 	return []expr.Any{
@@ -147,26 +158,30 @@ func portIs(port uint16) []expr.Any {
 	}
 }
 
-// syn matches the first packet of a connection.
-func syn() []expr.Any {
+// syn matches the first packet of a connection, notSYN all others of TCP.
+func syn() []expr.Any { return flags(expr.CmpOpEq) }
+
+func notSYN() []expr.Any { return flags(expr.CmpOpNeq) }
+
+func flags(op expr.CmpOp) []expr.Any {
 	return []expr.Any{
 		&expr.Payload{DestRegister: reg, Base: expr.PayloadBaseTransportHeader, Offset: 13, Len: 1},
 		&expr.Bitwise{SourceRegister: reg, DestRegister: reg, Len: 1, Mask: []byte{tcpSYN | tcpACK}, Xor: []byte{0}},
-		&expr.Cmp{Op: expr.CmpOpEq, Register: reg, Data: []byte{tcpSYN}},
+		&expr.Cmp{Op: op, Register: reg, Data: []byte{tcpSYN}},
 	}
 }
 
-func viaLoopback() []expr.Any {
+func notViaLoopback() []expr.Any {
 	return []expr.Any{
 		&expr.Meta{Key: expr.MetaKeyIIF, Register: reg},
-		&expr.Cmp{Op: expr.CmpOpEq, Register: reg, Data: binaryutil.NativeEndian.PutUint32(loopbackIndex)},
+		&expr.Cmp{Op: expr.CmpOpNeq, Register: reg, Data: binaryutil.NativeEndian.PutUint32(loopbackIndex)},
 	}
 }
 
-func markIsNot(mark uint32) []expr.Any {
+func mark(op expr.CmpOp, value uint32) []expr.Any {
 	return []expr.Any{
 		&expr.Meta{Key: expr.MetaKeyMARK, Register: reg},
-		&expr.Cmp{Op: expr.CmpOpNeq, Register: reg, Data: binaryutil.NativeEndian.PutUint32(mark)},
+		&expr.Cmp{Op: op, Register: reg, Data: binaryutil.NativeEndian.PutUint32(value)},
 	}
 }
 

@@ -212,7 +212,7 @@ func (c *codec) note(n *Note) {
 
 // Encode returns an order as Decode reads it.
 func (o Order) Encode() []byte {
-	var c codec
+	c := codec{buf: make([]byte, 0, 32<<10)}
 	c.order(&o)
 	return c.buf
 }
