@@ -116,7 +116,7 @@ func (c *requestContext) cancel() {
 	c.after, c.conn = nil, nil
 	c.mu.Unlock()
 	if conn != nil {
-		go conn.Close() // a close may wait, under TLS
+		go func() { _ = conn.Close() }() // a close may wait, under TLS; it ends soon
 	}
 	for _, f := range after {
 		go (*f)() // owned by whoever asked for it
