@@ -1,6 +1,6 @@
 // Package gateway runs a command in namespaces of its own and hands over the
 // sockets through which all its traffic comes. It knows nothing of pipelines,
-// cassettes or rules: it carries no byte of TCP itself.
+// cassettes or rules, and carries no TCP itself but that of published ports.
 //
 // The command has a network namespace with one link; at the link's other end a
 // second namespace, the gateway's, takes every TCP connection to any address

@@ -90,7 +90,7 @@ func tryAll(ctx context.Context, done func(Step)) error {
 	if err != nil {
 		return err
 	}
-	defer c.close()
+	defer func() { _ = c.close() }()
 	arrived := make(chan error, 1)
 	go func() { // ends with the listener, which close closes
 		conn, err := c.listeners[0].Accept()

@@ -122,7 +122,7 @@ func spawn(o *Options, what *shim.Order) (pid int, parent *shim.Line, err error)
 		parent.Close()
 		return 0, nil, fmt.Errorf("execute itself in new namespaces: %w", err)
 	}
-	if err := fill(what, o); err == nil {
+	if err = fill(what, o); err == nil {
 		_, err = file.Write(what.Encode())
 	}
 	if err == nil {
