@@ -37,6 +37,7 @@ type Config struct {
 	Match     cassette.Match `key:"match"`      // beside what each cassette says of itself
 	Redaction redact.Config  `key:"redaction"`
 
+	Transparent  Transparent
 	Intercept    Intercept
 	Upstream     Upstream
 	Admin        Admin
@@ -172,12 +173,13 @@ type Limits struct {
 // Default returns the configuration of a run that sets nothing.
 func Default() *Config {
 	return &Config{
-		Mode:    ModeProxy,
-		Capture: CaptureAuto,
-		OnMiss:  MissFail,
-		Timing:  TimingRecorded,
-		Speed:   1,
-		Repeat:  RepeatSequence,
+		Mode:        ModeProxy,
+		Capture:     CaptureAuto,
+		OnMiss:      MissFail,
+		Timing:      TimingRecorded,
+		Speed:       1,
+		Repeat:      RepeatSequence,
+		Transparent: Transparent{SkipPorts: []Ports{{22, 22}}},
 		Upstream: Upstream{Timeouts: Timeouts{
 			Connect: 10 * time.Second,
 			TLS:     10 * time.Second,
