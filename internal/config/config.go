@@ -114,11 +114,14 @@ type Intercept struct {
 // Inspect reports whether TLS to host, a name or an address without its port, is
 // to be opened. Pass wins over Only.
 func (i *Intercept) Inspect(host string) bool {
-	if matchAny(i.Pass, host) {
+	if i.Exempt(host) {
 		return false
 	}
 	return len(i.Only) == 0 || matchAny(i.Only, host)
 }
+
+// Exempt reports whether host itself is to pass, whatever Only says.
+func (i *Intercept) Exempt(host string) bool { return matchAny(i.Pass, host) }
 
 // Upstream says how upstreams are reached.
 type Upstream struct {

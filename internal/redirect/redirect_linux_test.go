@@ -21,6 +21,8 @@ import (
 	mdlayher "github.com/mdlayher/netlink"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/understudy-proxy/understudy/internal/nstest"
 )
 
 // bound ends what must not hang.
@@ -135,10 +137,10 @@ func wantSaid(t *testing.T, addr, want string) {
 }
 
 func TestRedirect(t *testing.T) {
-	if !inNamespace(t) {
+	if !nstest.Inside(t) {
 		return
 	}
-	elsewhere(t, server(t, "203.0.113.9:80", "[2001:db8:9::9]:80"))
+	nstest.Elsewhere(t, server(t, "203.0.113.9:80", "[2001:db8:9::9]:80"))
 	t.Run("all addresses", func(t *testing.T) { testRedirect(t, "[::]:15001") })
 	t.Run("the loopback", func(t *testing.T) { testRedirect(t, "127.0.0.1:15001", "[::1]:15001") })
 }
@@ -198,10 +200,10 @@ func testRedirect(t *testing.T, doors ...string) {
 }
 
 func TestSkip(t *testing.T) {
-	if !inNamespace(t) {
+	if !nstest.Inside(t) {
 		return
 	}
-	elsewhere(t, server(t, "203.0.113.9:22", "203.0.113.9:53", "203.0.113.9:80", "203.0.113.9:8080", "203.0.113.9:8099", "203.0.113.9:9000",
+	nstest.Elsewhere(t, server(t, "203.0.113.9:22", "203.0.113.9:53", "203.0.113.9:80", "203.0.113.9:8080", "203.0.113.9:8099", "203.0.113.9:9000",
 		"[2001:db8:9::9]:22", "[2001:db8:9::9]:80", "192.0.2.2:80", "[2001:db8:1::2]:80"))
 	greet(t, open(t, "[::]:15001"), nil)
 	for _, tc := range []struct {
@@ -238,10 +240,10 @@ func TestSkip(t *testing.T) {
 
 // A family that has no door is left alone.
 func TestOneFamily(t *testing.T) {
-	if !inNamespace(t) {
+	if !nstest.Inside(t) {
 		return
 	}
-	elsewhere(t, server(t, "203.0.113.9:80", "[2001:db8:9::9]:80"))
+	nstest.Elsewhere(t, server(t, "203.0.113.9:80", "[2001:db8:9::9]:80"))
 	greet(t, open(t, "127.0.0.1:15001"), nil)
 	install(t, Rules{IPv4: 15001})
 	wantSaid(t, "203.0.113.9:80", "door")
@@ -250,10 +252,10 @@ func TestOneFamily(t *testing.T) {
 
 // Rules that do not know our own connections must not make them go round.
 func TestLoopIsNoticed(t *testing.T) {
-	if !inNamespace(t) {
+	if !nstest.Inside(t) {
 		return
 	}
-	elsewhere(t, server(t, "203.0.113.9:80", "[2001:db8:9::9]:80"))
+	nstest.Elsewhere(t, server(t, "203.0.113.9:80", "[2001:db8:9::9]:80"))
 	d := open(t, "[::]:15001")
 	defer d.Close()
 	own := &Own{}
@@ -309,10 +311,10 @@ func TestLoopIsNoticed(t *testing.T) {
 
 // TPROXY leads connections here without touching them.
 func TestTPROXY(t *testing.T) {
-	if !inNamespace(t) {
+	if !nstest.Inside(t) {
 		return
 	}
-	elsewhere(t, server(t, "203.0.113.9:80", "[2001:db8:9::9]:80"))
+	nstest.Elsewhere(t, server(t, "203.0.113.9:80", "[2001:db8:9::9]:80"))
 	d := open(t, "[::]:15001")
 	if !d.TPROXY {
 		t.Fatal("Door.TPROXY = false as root, want true")
@@ -363,10 +365,10 @@ func TestTPROXY(t *testing.T) {
 // What a machine forwards for another is led to the door, what is meant for it
 // is not.
 func TestForwarded(t *testing.T) {
-	if !inNamespace(t) {
+	if !nstest.Inside(t) {
 		return
 	}
-	there := elsewhere(t, nil)
+	there := nstest.Elsewhere(t, nil)
 	came := greet(t, open(t, "[::]:15001"), nil)
 	if err := server(t, "192.0.2.1:80", "[2001:db8:1::1]:80")(); err != nil {
 		t.Fatal(err)
@@ -387,7 +389,7 @@ func TestForwarded(t *testing.T) {
 
 // The kernel, or the next run, takes the rules away from a process that is killed.
 func TestKilled(t *testing.T) {
-	if !inNamespace(t) {
+	if !nstest.Inside(t) {
 		return
 	}
 	if os.Getenv(victimVariable) != "" {
@@ -452,7 +454,7 @@ func testVictim(t *testing.T) {
 
 // What is left stays until it is removed, and can be left twice.
 func TestLeave(t *testing.T) {
-	if !inNamespace(t) {
+	if !nstest.Inside(t) {
 		return
 	}
 	for range 2 {

@@ -1,4 +1,7 @@
-package redirect
+// Package nstest runs tests in network namespaces of their own, so that they may
+// set rules and routes, as root and, where the kernel lets them, as an ordinary
+// user. Nothing of it outlives the test.
+package nstest
 
 import (
 	"bytes"
@@ -16,11 +19,11 @@ import (
 )
 
 // insideVariable tells a test that it runs in a namespace of its own.
-const insideVariable = "UNDERSTUDY_INTERNAL_REDIRECT_TEST"
+const insideVariable = "UNDERSTUDY_INTERNAL_TEST_NAMESPACE"
 
-// inNamespace runs the test once more in network, and where need be user,
-// namespaces of its own, and reports whether this is that run.
-func inNamespace(t *testing.T) bool {
+// Inside runs the test once more in network, and where need be user, namespaces
+// of its own, and reports whether this is that run.
+func Inside(t testing.TB) bool {
 	t.Helper()
 	if os.Getenv(insideVariable) == t.Name() {
 		lo, err := netlink.LinkByName("lo")
@@ -58,17 +61,17 @@ func inNamespace(t *testing.T) bool {
 	return false
 }
 
-// The link to another machine: near is this namespace's end. The network behind
-// it has the addresses that tests mean.
+// The link to another machine: near is this namespace's end. Far also has the
+// addresses by which tests mean it.
 var (
 	near = []string{"192.0.2.1/24", "2001:db8:1::1/64"}
 	far  = []string{"192.0.2.2/24", "2001:db8:1::2/64", "203.0.113.9/32", "2001:db8:9::9/128"}
 )
 
-// elsewhere makes a second namespace behind a link and runs listen there, if
+// Elsewhere makes a second namespace behind a link and runs listen there, if
 // it is not nil; the sockets that it opens stay there. All that is not near is
 // there, and the other way about. The function that it returns runs others there.
-func elsewhere(t *testing.T, listen func() error) (there func(func() error)) {
+func Elsewhere(t testing.TB, listen func() error) (there func(func() error)) {
 	t.Helper()
 	here := namespace(t)
 	var beyond *os.File
@@ -112,7 +115,7 @@ func elsewhere(t *testing.T, listen func() error) (there func(func() error)) {
 }
 
 // namespace is the current thread's network namespace.
-func namespace(t *testing.T) *os.File {
+func namespace(t testing.TB) *os.File {
 	f, err := os.Open("/proc/thread-self/ns/net")
 	if err != nil {
 		t.Fatal(err)
@@ -122,7 +125,7 @@ func namespace(t *testing.T) *os.File {
 }
 
 // alone runs do on a thread that nobody else gets.
-func alone(t *testing.T, do func() error) {
+func alone(t testing.TB, do func() error) {
 	t.Helper()
 	done := make(chan error)
 	go func() { // ends at once, and its thread with it
