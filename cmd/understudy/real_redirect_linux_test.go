@@ -234,8 +234,32 @@ func (w *world) testSidecar(t *testing.T) {
 	if os.Getuid() != 0 || !mayBecome(user) {
 		t.Skip("SKIPPED: only root in the machine's own user namespace can become another user")
 	}
+	pod := manifest(t, "kubernetes/sidecar.yaml")
+	t.Run("understudy redirect", func(t *testing.T) {
+		w.sidecar(t, user, pod.args("understudy"), func() {
+			if out, errs, code := w.command(t, nil, w.bin, pod.args("understudy-rules")...); code != 0 {
+				t.Fatalf("redirect: exit %d\n%s%s", code, out, errs)
+			}
+		})
+	})
+	t.Run("nft", func(t *testing.T) {
+		path := need(t, "nft")[0]
+		w.sidecar(t, user, pod.args("understudy"), func() {
+			if out, errs, code := w.command(t, nil, path, "-f", "../../deploy/nftables/sidecar.nft"); code != 0 {
+				t.Fatalf("nft: exit %d\n%s%s", code, out, errs)
+			}
+		})
+	})
+}
+
+// sidecar runs the program as a user, with rules that another sets.
+func (w *world) sidecar(t *testing.T, user int, args []string, rules func()) {
 	home := t.TempDir()
-	for _, dir := range []string{home, filepath.Dir(home), w.home, filepath.Dir(w.home)} { // the user must get to both
+	// The user must get to both.
+	for _, dir := range []string{home, filepath.Dir(home), filepath.Dir(filepath.Dir(home)), w.home, filepath.Dir(w.home)} {
+		if dir == os.TempDir() {
+			continue
+		}
 		if err := os.Chmod(dir, 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -243,16 +267,17 @@ func (w *world) testSidecar(t *testing.T) {
 	if err := os.Chown(home, user, user); err != nil {
 		t.Fatal(err)
 	}
-	sidecar := &stage{bin: w.bin, home: home, user: user}
-	a := sidecar.start(t, "proxy", "--transparent", "0.0.0.0:15001", "--set", "upstream.insecure=true")
-	if out, errs, code := w.command(t, nil, w.bin, "redirect", "--to", "15001", "--skip-uid", "65532", "--skip-port", "22"); code != 0 {
-		t.Fatalf("redirect: exit %d\n%s%s", code, out, errs)
+	for i := range args {
+		args[i] = strings.Replace(args[i], "/cassettes/", home+"/", 1)
 	}
+	sidecar := &stage{bin: w.bin, home: home, user: user}
+	a := sidecar.start(t, append(args, "--set", "upstream.insecure=true")...)
+	rules()
 	wantTables(t, "with the rules", "understudy-redirect")
-	for _, at := range []string{"http://203.0.113.9/a", "http://[2001:db8:9::9]/a"} {
-		if got, err := w.ask(at, ""); err != nil || !strings.Contains(got, "asked for") {
-			t.Errorf("GET %s = %q, %v", at, got, err)
-		}
+	w.want(t, "http://203.0.113.9/a", "", "203.0.113.9:80 asked for 203.0.113.9 by 192.0.2.1")
+	w.want(t, "http://[2001:db8:9::9]/a", "", "[2001:db8:9::9]:80 asked for [2001:db8:9::9] by [2001:db8:1::1]")
+	if got, err := w.ask("http://192.0.2.1:9900/readyz", ""); err != nil || !strings.Contains(got, "ready") {
+		t.Errorf("the probe gets %q, %v, want ready", got, err)
 	}
 	a.stop(t)
 	if c := a.report(t).Ledger.Connections; c.Captured != 2 || c.Opened != 2 {

@@ -452,6 +452,32 @@ func testVictim(t *testing.T) {
 	select {}
 }
 
+// While a lease lasts nobody else takes its rules away.
+func TestOthersCannotRemove(t *testing.T) {
+	if !nstest.Inside(t) {
+		return
+	}
+	l := install(t, Rules{IPv4: 15001})
+	if !l.Kernel {
+		t.Skip("SKIPPED: this kernel knows no owners of tables (Linux 5.12)")
+	}
+	other, err := nftables.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	other.FlushRuleset()
+	if err := other.Flush(); err != nil {
+		t.Errorf("another's flush of the ruleset: %v", err)
+	}
+	other.DelTable(&nftables.Table{Name: l.Table, Family: nftables.TableFamilyINet})
+	if err := other.Flush(); !errors.Is(err, unix.EPERM) {
+		t.Errorf("another's removal of the table: %v, want %v", err, unix.EPERM)
+	}
+	if names := tables(t); !slices.Equal(names, []string{l.Table}) {
+		t.Errorf("tables = %v, want %s still", names, l.Table)
+	}
+}
+
 // What is left stays until it is removed, and can be left twice.
 func TestLeave(t *testing.T) {
 	if !nstest.Inside(t) {
