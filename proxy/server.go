@@ -27,6 +27,10 @@ type Server struct {
 	// Pass reports whether connections to host (without port) are to be
 	// passed on without a look inside. nil for none.
 	Pass func(host string) bool
+	// PassAddress reports whether connections to an address are to be passed on
+	// whatever name they bear. A transparent door asks it in the place of Pass
+	// where it knows an address only. nil for Pass.
+	PassAddress func(addr string) bool
 	// Dial reaches the destination of a connection that is passed on. nil for
 	// net.Dialer's.
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)

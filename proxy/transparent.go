@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"net"
+	"net/netip"
 	"time"
 )
 
@@ -23,7 +24,7 @@ func (s *session) transparent(ctx context.Context, nc net.Conn, host string) {
 	s.conn.Transparent = true
 	s.conn.Host = host
 	s.end.Host = host
-	if s.Pass != nil && s.Pass(hostname(host)) {
+	if s.passes(hostname(host)) {
 		s.pass(ctx, nc, host, protoNothing)
 		return
 	}
@@ -31,6 +32,17 @@ func (s *session) transparent(ctx context.Context, nc net.Conn, host string) {
 	if s.end.Host == "" {
 		s.end.Host = host
 	}
+}
+
+// passes reports whether a connection is passed on before it says anything. One
+// that is known by its address alone will tell its name in TLS, and is judged by
+// that; its address counts only where it was named itself.
+func (s *session) passes(host string) bool {
+	pass := s.Pass
+	if _, err := netip.ParseAddr(host); err == nil && s.PassAddress != nil {
+		pass = s.PassAddress
+	}
+	return pass != nil && pass(host)
 }
 
 // patience is how long a client may be silent before it is taken for one that

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bytes"
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
@@ -120,5 +121,39 @@ func TestTransparentPass(t *testing.T) {
 	_ = nc.CloseWrite()
 	if got, err := io.ReadAll(nc); !bytes.Equal(got, hello) || err != nil {
 		t.Errorf("passed = %q, %v", got, err)
+	}
+}
+
+// A connection that is known by its address is judged by the name that it tells:
+// were the address asked about in its place, "open only api.test" would open nothing.
+func TestTransparentPassByName(t *testing.T) {
+	var asked []string
+	for _, tc := range []struct {
+		name   string
+		server func(s *Server)
+		want   ConnFate
+	}{
+		{"by the name", func(s *Server) { s.PassAddress = func(string) bool { return false } }, ConnCaptured},
+		{"by the address", func(s *Server) { s.PassAddress = func(string) bool { return true } }, ConnPassed},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			to, err := url.Parse(origin(t, "h1s", http.HandlerFunc(kitchen)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			g := newRig(t, "", meantFor(to.Host), tuneServer(tc.server), tuneServer(func(s *Server) {
+				s.Pass = func(host string) bool { asked = append(asked, host); return host != "api.test" }
+			}))
+			nc := tls.Client(g.dial(), &tls.Config{ServerName: "api.test", InsecureSkipVerify: true})
+			_, _ = io.WriteString(nc, "GET /plain HTTP/1.1\r\nHost: api.test\r\nConnection: close\r\n\r\n")
+			if got, err := io.ReadAll(nc); !strings.Contains(string(got), "plain text") {
+				t.Errorf("GET /plain = %q, %v", got, err)
+			}
+			_ = nc.Close()
+			g.stop()
+			if end := g.books.closed[1][0]; end.Fate != tc.want {
+				t.Errorf("end %+v, want it %s; asked about %q", end, tc.want, asked)
+			}
+		})
 	}
 }

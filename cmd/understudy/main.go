@@ -59,7 +59,7 @@ func newRoot() *cobra.Command {
 	})
 	root.SuggestionsMinimumDistance = 2
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(newRecord(), newReplay(), newProxy(), newCheck(), newCassette(), newShape(), newGate(), newDemo(), newDoctor(), newCA(),
+	root.AddCommand(newRecord(), newReplay(), newProxy(), newCheck(), newCassette(), newShape(), newRedirect(), newGate(), newDemo(), newDoctor(), newCA(),
 		newGateUpstream(), newGateLoad(), newDoctorProbe())
 	return root
 }

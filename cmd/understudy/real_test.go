@@ -53,6 +53,7 @@ type stage struct {
 	bin, home string
 	caFile    string // understudy's own CA in that home, as PEM
 	identity  identity
+	user      int // who runs the program; 0 for who runs the test
 }
 
 func newStage(t *testing.T) *stage {
@@ -149,6 +150,11 @@ func (s *stage) start(t *testing.T, args ...string) *act {
 	t.Helper()
 	a := &act{cmd: exec.Command(s.bin, append(args, "--json")...), ended: make(chan struct{}), more: make(chan struct{}, 1)}
 	a.cmd.Env = s.environ()
+	if s.user != 0 {
+		id := uint32(s.user)
+		a.cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: id, Gid: id}}
+		a.cmd.Dir = s.home
+	}
 	a.cmd.Stderr = &a.stderr
 	out, err := a.cmd.StdoutPipe()
 	if err != nil {

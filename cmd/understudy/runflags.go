@@ -33,7 +33,9 @@ func (f *runFlags) add(cmd *cobra.Command) {
 	list("forward", "listen.forward", "listen as a forward proxy on `ADDR` (repeatable)")
 	list("reverse", "listen.reverse", "listen as a reverse proxy: `ADDR=URL` (repeatable)")
 	list("tcp", "listen.tcp", "pass raw TCP: `ADDR=HOST:PORT` (repeatable)")
-	list("transparent", "listen.transparent", "accept redirected connections on `ADDR` (repeatable)")
+	list("transparent", "listen.transparent", "accept connections that nft or iptables redirect to `ADDR` (repeatable)")
+	f.own.Bool("install-rules", false, "set nft rules that redirect TCP to --transparent, until the end (needs CAP_NET_ADMIN)")
+	f.keys["install-rules"] = "transparent.install_rules"
 	f.one("capture", "capture", "how a command is captured: auto, namespace or proxy")
 	list("publish", "publish", "make a port of a captured command reachable: `HOST:PORT=PORT` (repeatable)")
 	list("pass", "intercept.pass", "pass TLS to `HOST` on uninspected, as for pinned certificates (repeatable)")

@@ -18,6 +18,7 @@ import (
 	"github.com/understudy-proxy/understudy/internal/admin"
 	"github.com/understudy-proxy/understudy/internal/config"
 	"github.com/understudy-proxy/understudy/internal/gateway"
+	"github.com/understudy-proxy/understudy/internal/redirect"
 	"github.com/understudy-proxy/understudy/internal/telemetry"
 	"github.com/understudy-proxy/understudy/internal/timing"
 	"github.com/understudy-proxy/understudy/proxy"
@@ -53,6 +54,8 @@ type parts struct {
 	draining  chan struct{} // closed when the run begins to end
 
 	listeners []listener
+	own       *redirect.Own   // what goes out, where transparent doors are; else nil
+	lease     *redirect.Lease // of the rules that lead to them; nil for none
 	// refusedUDP is what a captured command sent that was neither TCP nor DNS.
 	refusedUDP []gateway.RefusedUDP
 	output     string // the cassette that is recorded; "" for none
@@ -63,7 +66,8 @@ type parts struct {
 type listener struct {
 	config.Listener
 	ln    net.Listener
-	shown string // as in `listening KIND SHOWN`
+	door  *redirect.Door // ln, where it is transparent; else nil
+	shown string         // as in `listening KIND SHOWN`
 }
 
 // build makes all parts and opens all sockets. On an error nothing is left open.
@@ -71,7 +75,7 @@ func build(o Options) (*parts, error) {
 	p := &parts{o: o, c: o.Config, start: time.Now(), draining: make(chan struct{})}
 	steps := []func() error{
 		p.findCommand, p.makeLog, p.checkScope, p.makeRules, p.makePlayer, p.makeAuthority, p.makeUpstream,
-		p.openListeners, p.makeRecorder, p.makePipeline, p.makeAdmin,
+		p.openListeners, p.makeRecorder, p.makePipeline, p.makeAdmin, p.installRules,
 	}
 	for _, step := range steps {
 		if err := step(); err != nil {
@@ -84,8 +88,15 @@ func build(o Options) (*parts, error) {
 
 // abandon closes what build had opened.
 func (p *parts) abandon() {
+	p.removeRules()
 	for _, l := range p.listeners {
 		_ = l.ln.Close()
+	}
+	if p.admin != nil {
+		_ = p.admin.Close()
+	}
+	if p.ownToken != "" {
+		_ = os.Remove(p.ownToken)
 	}
 	if p.recorder != nil {
 		ended, cancel := context.WithCancel(context.Background())
@@ -133,10 +144,8 @@ func (p *parts) checkScope() error {
 	if !p.c.Link.Both.IsZero() || !p.c.Link.Down.IsZero() || !p.c.Link.Up.IsZero() {
 		return Setup(errors.New("link: shaping links is not in this version\nhint: rules add delay, throttle and faults per request: docs/rules.md"))
 	}
-	for _, l := range p.c.Listen {
-		if l.Kind == config.ListenTransparent {
-			return Setup(fmt.Errorf("listen on transparent %s: transparent capture is not in this version\nhint: --forward with proxy variables, or --reverse ADDR=URL", l.Addr))
-		}
+	if err := p.checkTransparent(); err != nil {
+		return err
 	}
 	if len(p.c.Listen) == 0 {
 		if len(p.o.Command) == 0 {
@@ -192,7 +201,7 @@ func (p *parts) makeAuthority() error {
 		return ca.Load(dir)
 	})
 	for _, l := range p.c.Listen {
-		if l.Kind == config.ListenForward {
+		if l.Kind == config.ListenForward || l.Kind == config.ListenTransparent {
 			_, err := p.authority()
 			return coded(ExitSetup, err)
 		}
@@ -211,6 +220,12 @@ func (p *parts) tlsFor(host string) *tls.Config {
 }
 
 func (p *parts) makeUpstream() error {
+	for _, l := range p.c.Listen {
+		if l.Kind == config.ListenTransparent {
+			p.own = &redirect.Own{}
+			break
+		}
+	}
 	if p.c.Mode == config.ModeReplay && p.c.OnMiss == config.MissFail {
 		return nil // nothing may go out
 	}
@@ -219,6 +234,11 @@ func (p *parts) makeUpstream() error {
 		InsecureSkipVerify: u.Insecure, Resolve: u.ConnectTo,
 		DialTimeout: u.Timeouts.Connect, TLSHandshakeTimeout: u.Timeouts.TLS,
 		ResponseHeaderTimeout: u.Timeouts.ResponseHeader, IdleTimeout: u.Timeouts.Idle,
+	}
+	if p.own != nil {
+		p.transport.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
+			return p.own.Dial(ctx, network, addr, 0) // the transport bounds it
+		}
 	}
 	if u.CAFile == "" {
 		return nil
@@ -248,9 +268,12 @@ func (p *parts) openListeners() error {
 }
 
 func (p *parts) openListener(l config.Listener) error {
+	if l.Kind == config.ListenTransparent {
+		return p.openDoor(l)
+	}
 	ln, err := net.Listen("tcp", l.Addr)
 	if err != nil {
-		return Setup(fmt.Errorf("listen %s: %w\nhint: port 0 picks a free one", l, err))
+		return listenError(l, err)
 	}
 	open := listener{Listener: l, ln: ln, shown: "http://" + ln.Addr().String()}
 	if l.Kind == config.ListenTCP {
@@ -258,6 +281,14 @@ func (p *parts) openListener(l config.Listener) error {
 	}
 	p.listeners = append(p.listeners, open)
 	return nil
+}
+
+// listenError says which listener could not be opened; nil for no error.
+func listenError(l config.Listener, err error) error {
+	if err == nil {
+		return nil
+	}
+	return Setup(fmt.Errorf("listen %s: %w\nhint: port 0 picks a free one", l, err))
 }
 
 func (p *parts) makeRecorder() error {
@@ -328,8 +359,9 @@ func (p *parts) makePipeline() error {
 	p.pipeline = proxy.NewPipeline(o)
 	p.server = &proxy.Server{
 		Pipeline: p.pipeline, Planner: o.Planner, Observer: p.books, Log: p.log,
-		Pass: func(host string) bool { return !p.c.Intercept.Inspect(host) },
-		Dial: p.dialOut, HeadBytes: int(p.c.Limits.HeadBytes),
+		Pass:        func(host string) bool { return !p.c.Intercept.Inspect(host) },
+		PassAddress: p.c.Intercept.Exempt,
+		Dial:        p.dialOut, HeadBytes: int(p.c.Limits.HeadBytes),
 	}
 	p.server.TLS = p.tlsFor
 	for _, l := range p.c.Listen {
@@ -357,6 +389,9 @@ func (p *parts) dialOut(ctx context.Context, network, addr string) (net.Conn, er
 	if p.c.Mode == config.ModeReplay && p.c.OnMiss == config.MissFail {
 		return nil, fmt.Errorf("pass %s: replay sends nothing out; --on-miss forward lets it", addr)
 	}
+	if p.own != nil {
+		return p.own.Dial(ctx, network, addr, p.c.Upstream.Timeouts.Connect)
+	}
 	return (&net.Dialer{Timeout: p.c.Upstream.Timeouts.Connect}).DialContext(ctx, network, addr)
 }
 
@@ -371,6 +406,8 @@ func (p *parts) serve(ctx context.Context, l listener) error {
 		return p.server.ServeReverse(ctx, l.ln, to)
 	case config.ListenTCP:
 		return p.server.ServeTCP(ctx, l.ln, l.To)
+	case config.ListenTransparent:
+		return p.serveTransparent(ctx, l)
 	}
 	return p.server.ServeForward(ctx, l.ln)
 }

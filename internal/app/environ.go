@@ -41,17 +41,20 @@ var caVariables = []string{
 const storePassword = "changeit"
 
 // Environ returns the variables that make a command use the forward proxy at
-// addr and trust authority. Files that they name are made in dir. getenv reads
+// addr, "" for none, and trust authority. Files that they name are made in dir. getenv reads
 // the present environment, whose values are kept in the unions.
 //
 // No variable is left that keeps localhost out of the proxy, but some runtimes
 // (Go's net/http among them) never proxy localhost whatever they are told.
 func Environ(dir, addr string, authority *ca.Authority, getenv func(string) string) ([]string, error) {
-	url := "http://" + addr
-	env := []string{
-		"HTTP_PROXY=" + url, "http_proxy=" + url, "HTTPS_PROXY=" + url, "https_proxy=" + url,
-		"NO_PROXY=", "no_proxy=",
-		"NODE_USE_ENV_PROXY=1", // Node 24 and later; older ones have no such switch
+	var env []string
+	if addr != "" {
+		url := "http://" + addr
+		env = []string{
+			"HTTP_PROXY=" + url, "http_proxy=" + url, "HTTPS_PROXY=" + url, "https_proxy=" + url,
+			"NO_PROXY=", "no_proxy=",
+			"NODE_USE_ENV_PROXY=1", // Node 24 and later; older ones have no such switch
+		}
 	}
 	bundles := map[string]string{} // what a variable named before → the file with the union
 	for _, name := range caVariables {
@@ -91,9 +94,13 @@ func writeBundle(file, before string, authority *ca.Authority) error {
 // javaOptions are the system properties for the JVM: it reads no proxy
 // variables, and trusts a store of its own.
 func javaOptions(dir, addr, bundle string) (string, error) {
-	host, port, err := net.SplitHostPort(addr)
-	if err != nil {
-		return "", err
+	proxy := ""
+	if addr != "" {
+		host, port, err := net.SplitHostPort(addr)
+		if err != nil {
+			return "", err
+		}
+		proxy = fmt.Sprintf("-Dhttp.proxyHost=%[1]s -Dhttp.proxyPort=%[2]s -Dhttps.proxyHost=%[1]s -Dhttps.proxyPort=%[2]s -Dhttp.nonProxyHosts= ", host, port)
 	}
 	data, err := os.ReadFile(bundle)
 	if err != nil {
@@ -107,7 +114,5 @@ func javaOptions(dir, addr, bundle string) (string, error) {
 	if err := os.WriteFile(file, store, 0o600); err != nil {
 		return "", err
 	}
-	return fmt.Sprintf("-Dhttp.proxyHost=%[1]s -Dhttp.proxyPort=%[2]s -Dhttps.proxyHost=%[1]s -Dhttps.proxyPort=%[2]s "+
-		"-Dhttp.nonProxyHosts= -Djavax.net.ssl.trustStore=%[3]s -Djavax.net.ssl.trustStoreType=PKCS12 -Djavax.net.ssl.trustStorePassword=%[4]s",
-		host, port, file, storePassword), nil
+	return proxy + fmt.Sprintf("-Djavax.net.ssl.trustStore=%s -Djavax.net.ssl.trustStoreType=PKCS12 -Djavax.net.ssl.trustStorePassword=%s", file, storePassword), nil
 }

@@ -148,19 +148,32 @@ func (p *parts) command(ctx context.Context, drain func(), serve *errgroup.Group
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
 	cmd := &Command{Args: p.o.Command, Stdin: p.o.Stdin, Stdout: p.o.Stdout, Stderr: p.o.Stderr}
-	for _, l := range p.listeners {
-		if l.Kind == config.ListenForward {
-			authority, err := p.authority()
-			if err != nil {
-				return ExitSetup, err
-			}
-			if cmd.Env, err = Environ(dir, l.ln.Addr().String(), authority, os.Getenv); err != nil {
-				return ExitSetup, err
-			}
-			break
+	forward, needs := p.forCommand()
+	if needs {
+		authority, err := p.authority()
+		if err != nil {
+			return ExitSetup, err
+		}
+		if cmd.Env, err = Environ(dir, forward, authority, os.Getenv); err != nil {
+			return ExitSetup, err
 		}
 	}
 	return cmd.Run(ctx)
+}
+
+// forCommand is the forward door that a command shall use, "" for none, and
+// whether it needs variables at all: by a transparent door its traffic comes
+// without, but it must trust our authority.
+func (p *parts) forCommand() (addr string, needs bool) {
+	for _, l := range p.listeners {
+		switch l.Kind {
+		case config.ListenForward:
+			return l.ln.Addr().String(), true
+		case config.ListenTransparent:
+			needs = true
+		}
+	}
+	return "", needs
 }
 
 // watchSignals drains at the first SIGINT or SIGTERM and exits at the second.
@@ -201,6 +214,7 @@ func (p *parts) announce() {
 		p.events.Note("admin", "", map[string]any{"url": p.admin.URL(), "token_file": p.tokenFile()})
 		p.log.Info("admin API", zap.String("url", p.admin.URL()), zap.String("token_file", p.tokenFile()))
 	}
+	p.tellDoors()
 	p.events.Note("seed", "", map[string]any{"seed": fmt.Sprint(p.seed)})
 	p.log.Info("seed", zap.Uint64("seed", p.seed), zap.String("again", fmt.Sprintf("--seed %d", p.seed)))
 	if p.output != "" {

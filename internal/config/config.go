@@ -37,6 +37,7 @@ type Config struct {
 	Match     cassette.Match `key:"match"`      // beside what each cassette says of itself
 	Redaction redact.Config  `key:"redaction"`
 
+	Transparent  Transparent
 	Intercept    Intercept
 	Upstream     Upstream
 	Admin        Admin
@@ -113,11 +114,14 @@ type Intercept struct {
 // Inspect reports whether TLS to host, a name or an address without its port, is
 // to be opened. Pass wins over Only.
 func (i *Intercept) Inspect(host string) bool {
-	if matchAny(i.Pass, host) {
+	if i.Exempt(host) {
 		return false
 	}
 	return len(i.Only) == 0 || matchAny(i.Only, host)
 }
+
+// Exempt reports whether host itself is to pass, whatever Only says.
+func (i *Intercept) Exempt(host string) bool { return matchAny(i.Pass, host) }
 
 // Upstream says how upstreams are reached.
 type Upstream struct {
@@ -172,12 +176,13 @@ type Limits struct {
 // Default returns the configuration of a run that sets nothing.
 func Default() *Config {
 	return &Config{
-		Mode:    ModeProxy,
-		Capture: CaptureAuto,
-		OnMiss:  MissFail,
-		Timing:  TimingRecorded,
-		Speed:   1,
-		Repeat:  RepeatSequence,
+		Mode:        ModeProxy,
+		Capture:     CaptureAuto,
+		OnMiss:      MissFail,
+		Timing:      TimingRecorded,
+		Speed:       1,
+		Repeat:      RepeatSequence,
+		Transparent: Transparent{SkipPorts: []Ports{{22, 22}}},
 		Upstream: Upstream{Timeouts: Timeouts{
 			Connect: 10 * time.Second,
 			TLS:     10 * time.Second,

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"net/netip"
 	"strings"
 
 	"github.com/understudy-proxy/understudy/fixtures/cassette"
@@ -38,6 +39,11 @@ var keys = []Key{
 	key("rule_files", "--rules", "", paths(func(c *Config) *[]string { return &c.RuleFiles })),
 	key("match", "", "", decoded(func(c *Config) *cassette.Match { return &c.Match }, nil)),
 	key("redaction", "", "", decoded(func(c *Config) *redact.Config { return &c.Redaction }, checkRedaction)),
+	key("transparent.install_rules", "--install-rules", "false", scalar(func(c *Config) *bool { return &c.Transparent.InstallRules }, parseBool)),
+	key("transparent.ports", "", "", list(func(c *Config) *[]Ports { return &c.Transparent.Ports }, "ports", parsePorts)),
+	key("transparent.skip_ports", "", "22", list(func(c *Config) *[]Ports { return &c.Transparent.SkipPorts }, "ports", parsePorts)),
+	key("transparent.skip", "", "", list(func(c *Config) *[]netip.Prefix { return &c.Transparent.Skip }, "networks", parseNetwork)),
+	key("transparent.skip_uids", "", "", list(func(c *Config) *[]uint32 { return &c.Transparent.SkipUIDs }, "users", parseUID)),
 	key("intercept.pass", "--pass", "", list(func(c *Config) *[]string { return &c.Intercept.Pass }, "hosts", parseHostPattern)),
 	key("intercept.only", "", "", list(func(c *Config) *[]string { return &c.Intercept.Only }, "hosts", parseHostPattern)),
 	key("intercept.ca_dir", "", "", path(func(c *Config) *string { return &c.Intercept.CADir })),

@@ -2,6 +2,7 @@ package config
 
 import (
 	"errors"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -35,6 +36,12 @@ rules:
 rule_files: [rules.d]
 match: {headers: [Accept]}
 redaction: {headers: [X-Secret]}
+transparent:
+  install_rules: true
+  ports: [80, "8000-8999"]
+  skip_ports: [8443]
+  skip: [10.1.2.3/8, "2001:db8::7"]
+  skip_uids: [65532]
 intercept:
   pass: ["*.Bank.example"]
   only: [api.example.com, "*.example.com"]
@@ -83,8 +90,11 @@ func TestEveryKeyIsRead(t *testing.T) {
 			{ListenTCP, "127.0.0.1:9002", "127.0.0.1:6379"},
 			{ListenTransparent, "[::1]:0", ""},
 		},
+		Capture: CaptureNamespace, Publish: []Publish{{netip.MustParseAddrPort("127.0.0.1:8080"), 80}},
 		Cassettes: []string{"etc/cassettes/checkout", "/abs"}, OnMiss: MissForward, Timing: TimingNone, Speed: 2.5, Repeat: RepeatLoop,
 		RuleFiles: []string{"etc/rules.d"}, Match: cassette.Match{Headers: []string{"Accept"}}, Redaction: redact.Config{Headers: []string{"X-Secret"}},
+		Transparent: Transparent{InstallRules: true, Ports: []Ports{{80, 80}, {8000, 8999}}, SkipPorts: []Ports{{8443, 8443}},
+			Skip: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("2001:db8::7/128")}, SkipUIDs: []uint32{65532}},
 		Intercept: Intercept{Pass: []string{"*.bank.example"}, Only: []string{"api.example.com", "*.example.com"}, CADir: "etc/ca"},
 		Upstream: Upstream{Insecure: true, CAFile: "etc/roots.pem", ConnectTo: map[string]string{"api.example.com:443": "127.0.0.1:8443"},
 			Timeouts: Timeouts{Connect: time.Second, TLS: 2 * time.Second, ResponseHeader: 3 * time.Second, Idle: time.Minute}},
@@ -175,6 +185,18 @@ hint: units are B, KB, MB, GB (1000) and KiB, MiB, GiB (1024); a bare number is 
     cassettes: a
                ^
 hint: write each on a line of its own after a dash, or in [ ]`},
+		{"ports", "transparent: {ports: [80, 90-80]}\n", `u.yaml:1:27: transparent.ports: want a port such as "443", or ports such as "8000-8999", got "90-80"
+    transparent: {ports: [80, 90-80]}
+                              ^
+hint: the lower one comes first`},
+		{"network", "transparent: {skip: [db.internal]}\n", `u.yaml:1:22: transparent.skip: want a network such as "10.0.0.0/8", or an address, got "db.internal"
+    transparent: {skip: [db.internal]}
+                         ^
+hint: rules of netfilter know no names`},
+		{"user", "transparent: {skip_uids: [nobody]}\n", `u.yaml:1:27: transparent.skip_uids: want a user's number, such as 65532, got "nobody"
+    transparent: {skip_uids: [nobody]}
+                              ^
+hint: id -u NAME tells it`},
 		{"tilde", "output: ~/x\n", `u.yaml:1:9: output: want a path, got "~/x"
     output: ~/x
             ^
@@ -336,7 +358,7 @@ hint: name one with cassettes: [DIR] or -f DIR`},
 func TestEnvReachesEveryKey(t *testing.T) {
 	structured := map[string]string{"listen": "[{forward: :1}]", "rules": "[{name: a}]", "match": "{headers: [A]}", "redaction": "{headers: [A]}",
 		"upstream.connect_to": `{"a:1": "b:2"}`, "link": "lte", "link.down": "delay=1ms", "link.up": "{loss: 1%}",
-		"seed": "7", "publish": "8080=80", "output": "o", "cassettes": "a", "rule_files": "[a, b]", "intercept.pass": "*", "intercept.only": "a,b", "intercept.ca_dir": "d",
+		"seed": "7", "publish": "8080=80", "output": "o", "cassettes": "a", "rule_files": "[a, b]", "intercept.pass": "*", "transparent.ports": "80,8000-8999", "transparent.skip": "10.0.0.0/8,::1", "transparent.skip_uids": "65532", "intercept.only": "a,b", "intercept.ca_dir": "d",
 		"upstream.ca_file": "f", "admin.token": "0123456789abcdef", "admin.token_file": "f", "admin.hosts": "a.test"}
 	for _, k := range Keys() {
 		value := k.Default
