@@ -43,7 +43,7 @@ func (b *books) ConnOpened(*wire.Conn) { b.ledger.ConnOpened() }
 func (b *books) ConnClosed(c *wire.Conn, end proxy.ConnEnd) {
 	b.ledger.ConnClosed(recorder.Connection{
 		Door: c.Door, Client: clientOf(c.Client), Host: end.Host, Protocol: end.Protocol,
-		Fate: recorder.Fate(end.Fate), Reason: end.Reason, BytesIn: end.BytesIn, BytesOut: end.BytesOut,
+		Fate: recorder.Fate(end.Fate), Reason: end.Reason, Untrusted: end.Untrusted, BytesIn: end.BytesIn, BytesOut: end.BytesOut,
 	})
 	b.metrics.Connection(string(end.Fate))
 }
