@@ -144,14 +144,14 @@ func isToken(ch byte) bool {
 // errSniffed ends the look at a ClientHello.
 var errSniffed = errors.New("sniffed")
 
-// hello is what a TLS ClientHello says.
-type hello struct {
+// offer is what a TLS ClientHello says.
+type offer struct {
 	serverName string
 	protocols  []string // ALPN (RFC 7301); empty for none
 }
 
 // other is the first protocol of a client that speaks none of HTTP's; else "".
-func (h *hello) other() string {
+func (h *offer) other() string {
 	for _, p := range h.protocols {
 		if p == "h2" || strings.HasPrefix(p, "http/") {
 			return ""
@@ -165,7 +165,7 @@ func (h *hello) other() string {
 
 // clientHello reads ahead a TLS ClientHello and returns what it says. The bytes
 // are kept for whoever handshakes in earnest.
-func clientHello(ctx context.Context, c *peekConn, patience time.Duration) (said hello, err error) {
+func clientHello(ctx context.Context, c *peekConn, patience time.Duration) (said offer, err error) {
 	if err := c.SetReadDeadline(time.Now().Add(patience)); err != nil {
 		return said, err
 	}
@@ -174,7 +174,7 @@ func clientHello(ctx context.Context, c *peekConn, patience time.Duration) (said
 	found := false
 	// The standard library parses it; nothing is written to the client.
 	err = tls.Server(look, &tls.Config{GetConfigForClient: func(h *tls.ClientHelloInfo) (*tls.Config, error) {
-		said, found = hello{h.ServerName, h.SupportedProtos}, true
+		said, found = offer{h.ServerName, h.SupportedProtos}, true
 		return nil, errSniffed
 	}}).HandshakeContext(context.Background())
 	if found {

@@ -40,6 +40,7 @@ type parts struct {
 
 	books     *books
 	engine    *rules.Engine
+	gate      *gatekeeper
 	places    []rules.Place
 	rulesOpts rules.Options
 	player    *player
@@ -52,7 +53,8 @@ type parts struct {
 	state     state
 	draining  chan struct{} // closed when the run begins to end
 
-	listeners []listener
+	listeners   []listener
+	inNamespace bool // the command runs in namespaces of its own
 	// refusedUDP is what a captured command sent that was neither TCP nor DNS.
 	refusedUDP []gateway.RefusedUDP
 	output     string // the cassette that is recorded; "" for none
@@ -166,6 +168,7 @@ func (p *parts) makeRules() error {
 	p.engine = rules.NewEngine(p.seed, func(rule string, err error) {
 		p.log.Warn("rule cannot be evaluated; it counts as no match", zap.String("rule", rule), zap.Error(err))
 	})
+	p.gate = &gatekeeper{engine: p.engine, start: p.start}
 	if len(p.places) == 0 {
 		return nil
 	}
@@ -265,6 +268,7 @@ func (p *parts) makeRecorder() error {
 		ledger:    recorder.NewLedger(0),
 		exchanges: admin.NewRing[admin.Exchange](1000),
 		missed:    admin.NewRing[admin.Miss](200),
+		gate:      p.gate,
 	}
 	p.books.metrics = telemetry.NewMetrics(telemetry.Options{Version: Version, Recorder: p.recorderStats})
 	if p.c.Log.Access {
@@ -306,7 +310,7 @@ func (p *parts) recorderStats() telemetry.RecorderStats {
 
 func (p *parts) makePipeline() error {
 	o := proxy.Options{
-		Observer: p.books, Planner: planner{p.engine, p.start}, Log: p.log, Start: p.start, Draining: p.draining,
+		Observer: p.books, Planner: planner{p.engine, p.start, p.gate}, Log: p.log, Start: p.start, Draining: p.draining,
 		Rhythm: p.c.Timing == config.TimingRecorded, Speed: p.c.Speed, ServerTiming: p.c.ServerTiming,
 		BodyLimit: int(max(p.c.Limits.BodyMemory, 16<<20)),
 	}
