@@ -127,6 +127,9 @@ func (s *session) intercept(ctx context.Context, c *peekConn) {
 // distrust explains a handshake that failed, and tells whether the client broke it off.
 func distrust(err error) (reason string, untrusted bool) {
 	text := err.Error()
+	if op, ok := errors.AsType[*net.OpError](err); ok && op.Err != nil {
+		text = op.Err.Error() // without the addresses: the ledger adds up what is the same
+	}
 	// A client that refuses a certificate says so in an alert, hangs up, or ends the
 	// handshake in the clear, which shows as a record that cannot be decrypted.
 	for _, sign := range []string{"unknown certificate", "bad certificate", "unknown certificate authority", "bad record MAC"} {

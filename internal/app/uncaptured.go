@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -55,9 +56,11 @@ func (p *parts) nothingCaptured(snap *recorder.Snapshot) (why []string) {
 	if len(p.refusedUDP) > 0 {
 		why = append(why, "it sent UDP, which is refused but for DNS (below)")
 	}
-	return append(why,
-		"a daemon, or a container that runs already, did the work when asked over a unix socket: those are outside of the namespace",
-		"for an ordinary user sudo and other setuid programs have no power in a namespace: see what the command itself says")
+	why = append(why, "a daemon, or a container that runs already, did the work when asked over a unix socket: those are outside of the namespace")
+	if os.Geteuid() != 0 {
+		why = append(why, "sudo and other setuid programs have no power in an ordinary user's namespace: see what the command itself says")
+	}
+	return why
 }
 
 // deputy is the first program in a command, or in a script on its command line, that
