@@ -8,8 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"software.sslmate.com/src/go-pkcs12"
-
+	"github.com/understudy-proxy/understudy/internal/jks"
 	"github.com/understudy-proxy/understudy/proxy/ca"
 )
 
@@ -99,15 +98,15 @@ func javaOptions(dir, addr, bundle string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	store, err := trustStore(data, pkcs12.Modern, storePassword)
+	store, err := jks.Encode(certificates(data), storePassword)
 	if err != nil {
-		return "", err
+		return "", fmt.Errorf("trust store for Java: %w", err)
 	}
-	file := filepath.Join(dir, "roots.p12")
+	file := filepath.Join(dir, "roots.jks")
 	if err := os.WriteFile(file, store, 0o600); err != nil {
 		return "", err
 	}
 	return fmt.Sprintf("-Dhttp.proxyHost=%[1]s -Dhttp.proxyPort=%[2]s -Dhttps.proxyHost=%[1]s -Dhttps.proxyPort=%[2]s "+
-		"-Dhttp.nonProxyHosts= -Djavax.net.ssl.trustStore=%[3]s -Djavax.net.ssl.trustStoreType=PKCS12 -Djavax.net.ssl.trustStorePassword=%[4]s",
+		"-Dhttp.nonProxyHosts= -Djavax.net.ssl.trustStore=%[3]s -Djavax.net.ssl.trustStoreType=JKS -Djavax.net.ssl.trustStorePassword=%[4]s",
 		host, port, file, storePassword), nil
 }
