@@ -88,6 +88,9 @@ type ConnEnd struct {
 	Fate ConnFate
 	// Reason says why it was not captured, or what broke it; "" for nothing to say.
 	Reason string
+	// Untrusted is set where the client broke off the TLS handshake with us: most
+	// likely it does not trust our CA.
+	Untrusted bool
 	// Host is whom it was for, where that was known ("" otherwise): the host of
 	// its first exchange where there were some.
 	Host string

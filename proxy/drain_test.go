@@ -271,7 +271,8 @@ func TestDistrust(t *testing.T) {
 		{errors.New("local error: tls: bad record MAC"), true},
 		{errors.New("tls: client offered only unsupported versions"), false},
 	} {
-		if got := strings.Contains(distrust(c.err), "does it trust understudy's CA?"); got != c.want {
+		reason, got := distrust(c.err)
+		if said := strings.Contains(reason, "does it trust understudy's CA?"); got != c.want || said != c.want {
 			t.Errorf("distrust(%v) speaks of trust: %t, want %t", c.err, got, c.want)
 		}
 	}

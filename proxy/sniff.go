@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"strings"
 	"time"
 )
 
@@ -143,18 +144,37 @@ func isToken(ch byte) bool {
 // errSniffed ends the look at a ClientHello.
 var errSniffed = errors.New("sniffed")
 
+// offer is what a TLS ClientHello says.
+type offer struct {
+	serverName string
+	protocols  []string // ALPN (RFC 7301); empty for none
+}
+
+// other is the first protocol of a client that speaks none of HTTP's; else "".
+func (h *offer) other() string {
+	for _, p := range h.protocols {
+		if p == "h2" || strings.HasPrefix(p, "http/") {
+			return ""
+		}
+	}
+	if len(h.protocols) == 0 {
+		return ""
+	}
+	return h.protocols[0]
+}
+
 // clientHello reads ahead a TLS ClientHello and returns what it says. The bytes
 // are kept for whoever handshakes in earnest.
-func clientHello(ctx context.Context, c *peekConn, patience time.Duration) (serverName string, err error) {
+func clientHello(ctx context.Context, c *peekConn, patience time.Duration) (said offer, err error) {
 	if err := c.SetReadDeadline(time.Now().Add(patience)); err != nil {
-		return "", err
+		return said, err
 	}
 	stop := context.AfterFunc(ctx, func() { _ = c.SetReadDeadline(time.Unix(1, 0)) })
 	look := &helloConn{peekConn: c}
 	found := false
 	// The standard library parses it; nothing is written to the client.
 	err = tls.Server(look, &tls.Config{GetConfigForClient: func(h *tls.ClientHelloInfo) (*tls.Config, error) {
-		serverName, found = h.ServerName, true
+		said, found = offer{h.ServerName, h.SupportedProtos}, true
 		return nil, errSniffed
 	}}).HandshakeContext(context.Background())
 	if found {
@@ -163,7 +183,7 @@ func clientHello(ctx context.Context, c *peekConn, patience time.Duration) (serv
 	if !stop() {
 		err = ctx.Err()
 	}
-	return serverName, errors.Join(err, c.SetReadDeadline(time.Time{}))
+	return said, errors.Join(err, c.SetReadDeadline(time.Time{}))
 }
 
 // helloConn reads through a peekConn without consuming, and swallows writes.

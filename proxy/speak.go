@@ -48,12 +48,13 @@ func (s *session) speak(ctx context.Context, nc net.Conn, patience time.Duration
 
 // intercept answers a TLS client with a certificate of our own, or passes it on.
 func (s *session) intercept(ctx context.Context, c *peekConn) {
-	name, err := clientHello(ctx, c, handshakeTime)
+	said, err := clientHello(ctx, c, handshakeTime)
 	if err != nil {
 		s.drop("no TLS ClientHello: " + err.Error())
 		_ = c.Close()
 		return
 	}
+	name := said.serverName
 	// Whom the connection is for, and whom the client takes us for.
 	host, known := name, name
 	if host == "" {
@@ -83,6 +84,13 @@ func (s *session) intercept(ctx context.Context, c *peekConn) {
 		s.pass(ctx, c, s.conn.Host, protoTLS)
 		return
 	}
+	if other := said.other(); other != "" && s.conn.Host != "" {
+		s.pass(ctx, c, s.conn.Host, protoTLS) // TLS of another protocol: there is nothing to intercept
+		if s.end.Fate == ConnPassed && s.end.Reason == "" {
+			s.end.Reason = "speaks " + other + " over TLS, not HTTP"
+		}
+		return
+	}
 	if s.TLS == nil {
 		s.drop("TLS, and no CA to answer with")
 		s.end.Protocol = string(protoTLS)
@@ -93,9 +101,14 @@ func (s *session) intercept(ctx context.Context, c *peekConn) {
 	hctx, cancel := context.WithTimeout(ctx, handshakeTime)
 	defer cancel()
 	if err := tc.HandshakeContext(hctx); err != nil {
-		s.end = ConnEnd{Fate: ConnDropped, Host: host, Protocol: string(protoTLS), Reason: distrust(err)}
-		s.log.Warn("TLS client left", zap.String("host", host), zap.Error(err),
-			zap.String("hint", "the client may not trust understudy's CA: `understudy ca path` names its file, and docs/tls.md each runtime's variable"))
+		s.end = ConnEnd{Fate: ConnDropped, Host: host, Protocol: string(protoTLS)}
+		s.end.Reason, s.end.Untrusted = distrust(err)
+		if s.end.Untrusted {
+			s.log.Warn("TLS client left", zap.String("host", host), zap.Error(err),
+				zap.String("hint", "the client may not trust understudy's CA: `understudy ca path` names its file, docs/tls.md each runtime's variable; --pass "+host+" leaves it alone"))
+		} else {
+			s.log.Warn("TLS client cannot be served", zap.String("host", host), zap.Error(err))
+		}
 		_ = c.Close()
 		return
 	}
@@ -111,17 +124,20 @@ func (s *session) intercept(ctx context.Context, c *peekConn) {
 	s.http(ctx, tc, p)
 }
 
-// distrust explains a handshake that a client broke off.
-func distrust(err error) string {
+// distrust explains a handshake that failed, and tells whether the client broke it off.
+func distrust(err error) (reason string, untrusted bool) {
 	text := err.Error()
+	if op, ok := errors.AsType[*net.OpError](err); ok && op.Err != nil {
+		text = op.Err.Error() // without the addresses: the ledger adds up what is the same
+	}
 	// A client that refuses a certificate says so in an alert, hangs up, or ends the
 	// handshake in the clear, which shows as a record that cannot be decrypted.
 	for _, sign := range []string{"unknown certificate", "bad certificate", "unknown certificate authority", "bad record MAC"} {
 		if isDisconnect(err) || strings.Contains(text, sign) {
-			return "TLS client left before the handshake ended: does it trust understudy's CA? docs/tls.md (" + text + ")"
+			return "TLS client left before the handshake ended: does it trust understudy's CA? docs/tls.md (" + text + ")", true
 		}
 	}
-	return "TLS handshake: " + text
+	return "TLS handshake: " + text, false
 }
 
 // http serves HTTP on a connection, cleartext or decrypted.

@@ -27,6 +27,9 @@ type Ledger struct {
 
 	shards [ledgerShards]ledgerShard
 
+	nameMu   sync.Mutex
+	resolved NameTotals
+
 	recMu sync.Mutex
 	rec   RecordingTotals
 }
@@ -52,8 +55,9 @@ type hostKey struct{ host, protocol string }
 
 type awayKey struct {
 	hostKey
-	fate   Fate
-	reason string
+	fate      Fate
+	reason    string
+	untrusted bool
 }
 
 // Fate is what was done with a connection.
@@ -75,8 +79,11 @@ type Connection struct {
 	Protocol string `json:"protocol"`
 	Fate     Fate   `json:"fate"` // an unknown one is booked as Dropped
 	Reason   string `json:"reason,omitempty"`
-	BytesIn  int64  `json:"bytes_in"`  // from the client
-	BytesOut int64  `json:"bytes_out"` // to the client
+	// Untrusted is set where the client broke off the TLS handshake with us: most
+	// likely it does not trust our authority.
+	Untrusted bool  `json:"untrusted,omitempty"`
+	BytesIn   int64 `json:"bytes_in"`  // from the client
+	BytesOut  int64 `json:"bytes_out"` // to the client
 }
 
 // Source is who answered an exchange.
@@ -167,7 +174,7 @@ func (l *Ledger) ConnClosed(c Connection) {
 	if c.Fate == Captured {
 		return
 	}
-	l.away[awayKey{key, c.Fate, l.names.admit(c.Reason)}]++
+	l.away[awayKey{key, c.Fate, l.names.admit(c.Reason), c.Untrusted}]++
 	if len(l.latest) < latestAway {
 		l.latest = append(l.latest, c)
 		return
@@ -214,12 +221,38 @@ func (l *Ledger) Finish(e Entry) {
 	row.upstream += e.Upstream
 	row.injected += e.Injected
 	row.own += e.Own
-	for _, name := range e.Fired {
+	l.fire(s, e.Fired)
+}
+
+// fire counts rules in a shard, whose lock is held.
+func (l *Ledger) fire(s *ledgerShard, rules []string) {
+	for _, name := range rules {
 		if _, ok := s.rules[name]; !ok {
 			name = l.names.admit(name)
 		}
 		s.rules[name]++
 	}
+}
+
+// Resolved books a name that was asked for, and what the rules made of it.
+func (l *Ledger) Resolved(p *fixtures.NamePlan) {
+	l.nameMu.Lock()
+	l.resolved.Asked++
+	if p.Fault != fixtures.NameResolves {
+		if l.resolved.Refused == nil {
+			l.resolved.Refused = map[fixtures.NameFault]uint64{}
+		}
+		l.resolved.Refused[p.Fault]++
+	}
+	if p.Hold > 0 {
+		l.resolved.Delayed++
+		l.resolved.Injected += p.Hold
+	}
+	l.nameMu.Unlock()
+	s := &l.shards[0]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l.fire(s, p.Fired)
 }
 
 // indexOf is the index of v in list, or the last one.

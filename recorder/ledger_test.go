@@ -151,6 +151,13 @@ func TestReport(t *testing.T) {
 	for i := range 10 {
 		l.Finish(Entry{Host: fmt.Sprintf("shop-%d.internal", i), Protocol: "HTTP/1.1", Source: SourceHit})
 	}
+	for i := range 40 {
+		p := fixtures.NamePlan{}
+		if i%8 == 0 {
+			p = fixtures.NamePlan{Fault: fixtures.NameUnknown, Hold: 20 * time.Millisecond, Fired: []string{"flaky resolver"}}
+		}
+		l.Resolved(&p)
+	}
 	l.recorded(196)
 	for range 3 {
 		l.lost(LostQueue)

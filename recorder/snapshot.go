@@ -19,6 +19,8 @@ type Snapshot struct {
 	Connections ConnTotals      `json:"connections"`
 	Exchanges   ExchangeTotals  `json:"exchanges"`
 	Recording   RecordingTotals `json:"recording"`
+	// Names are those that a captured command resolved.
+	Names NameTotals `json:"names"`
 	// Hosts has a row for each host and protocol, the busiest first.
 	Hosts []HostRow `json:"hosts"`
 	// Rules has a row for each rule that fired, the busiest first.
@@ -61,6 +63,14 @@ type RecordingTotals struct {
 	Lost     map[Reason]uint64 `json:"lost"`
 }
 
+// NameTotals count resolutions of names.
+type NameTotals struct {
+	Asked    uint64                        `json:"asked"`
+	Refused  map[fixtures.NameFault]uint64 `json:"refused,omitempty"` // by rules
+	Delayed  uint64                        `json:"delayed"`           // by rules
+	Injected time.Duration                 `json:"injected_ns"`
+}
+
 // HostRow is what was seen of a host over a protocol.
 type HostRow struct {
 	Host        string         `json:"host"`
@@ -69,7 +79,7 @@ type HostRow struct {
 	Exchanges   ExchangeTotals `json:"exchanges"`
 }
 
-// RuleRow says how often a rule touched an exchange.
+// RuleRow says how often a rule touched an exchange or a name.
 type RuleRow struct {
 	Name  string `json:"name"`
 	Fired uint64 `json:"fired"`
@@ -81,7 +91,9 @@ type AwayRow struct {
 	Protocol string `json:"protocol"`
 	Fate     Fate   `json:"fate"`
 	Reason   string `json:"reason,omitempty"`
-	Count    uint64 `json:"count"`
+	// Untrusted is set where clients broke off the TLS handshake with us.
+	Untrusted bool   `json:"untrusted,omitempty"`
+	Count     uint64 `json:"count"`
 }
 
 // Snapshot adds up the ledger. The result is the caller's.
@@ -101,7 +113,7 @@ func (l *Ledger) Snapshot() Snapshot {
 		row(k).Connections = *c
 	}
 	for k, n := range l.away {
-		s.Away = append(s.Away, AwayRow{k.host, k.protocol, k.fate, k.reason, n})
+		s.Away = append(s.Away, AwayRow{k.host, k.protocol, k.fate, k.reason, k.untrusted, n})
 	}
 	s.Latest = slices.Concat(l.latest[l.next:], l.latest[:l.next])
 	l.connMu.Unlock()
@@ -128,6 +140,11 @@ func (l *Ledger) Snapshot() Snapshot {
 		all.add(t)
 	}
 	s.Exchanges = all.totals()
+
+	l.nameMu.Lock()
+	s.Names = l.resolved
+	s.Names.Refused = maps.Clone(l.resolved.Refused)
+	l.nameMu.Unlock()
 
 	l.recMu.Lock()
 	s.Recording = l.rec

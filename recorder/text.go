@@ -22,6 +22,17 @@ func (s *Snapshot) Text(w io.Writer) error {
 	c, x, r := s.Connections, s.Exchanges, s.Recording
 	fmt.Fprintf(t, "connections\t%d\t%d captured, %d passed, %d refused, %d dropped, %d open\n",
 		c.Opened, c.Captured, c.Passed, c.Refused, c.Dropped, c.Open)
+	if n := s.Names; n.Asked > 0 {
+		fmt.Fprintf(t, "names\t%d\t", n.Asked)
+		if len(n.Refused) > 0 {
+			fmt.Fprintf(t, "refused by rules: %s; ", shares(n.Refused))
+		}
+		fmt.Fprintf(t, "%d delayed", n.Delayed)
+		if n.Delayed > 0 {
+			fmt.Fprintf(t, " by %s on average", each(n.Injected, n.Delayed))
+		}
+		fmt.Fprintln(t)
+	}
 	fmt.Fprintf(t, "exchanges\t%d\t%s\n", x.Count, shares(x.Outcomes))
 	if x.Count > 0 {
 		fmt.Fprintf(t, "answered by\t\t%s\n", shares(x.Sources))

@@ -36,6 +36,7 @@ type Engine struct {
 	swap    sync.Mutex // one Swap or SetEnabled at a time
 	seen    occurrences
 	calls   recent
+	asked   resolutions
 }
 
 // live is a Set with its rules' states, by position.

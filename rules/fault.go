@@ -39,6 +39,7 @@ var faultKinds = map[string]faultReader{
 	"rst_stream": {nil, (*reader).faultCode},
 	"drip":       {nil, func(r *reader, u *rule, kind entry, _ map[string]entry) { r.drip(u, kind) }},
 	"refuse":     {nil, (*reader).faultRefuse},
+	"dns":        {nil, (*reader).faultDNS},
 }
 
 // fault reads one fault of one kind.
@@ -227,6 +228,11 @@ func (r *reader) faultCode(u *rule, kind entry, _ map[string]entry) {
 func (r *reader) faultRefuse(u *rule, kind entry, _ map[string]entry) {
 	what, _ := r.choice(kind, "fault: refuse", string(fixtures.RefuseConnection), string(fixtures.RefuseTLS))
 	u.effects.refuse = fixtures.Refusal(what)
+}
+
+func (r *reader) faultDNS(u *rule, kind entry, _ map[string]entry) {
+	what, _ := r.choice(kind, "fault: dns", string(fixtures.NameUnknown), string(fixtures.NameFails), string(fixtures.NameTimeout))
+	u.effects.name = fixtures.NameFault(what)
 }
 
 // drip reads {bytes: 1, every: 100ms}.

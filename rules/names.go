@@ -13,6 +13,8 @@ const (
 	usesRequest                   // anything else of the request
 	usesBody                      // the request's body
 	usesResponse                  // the response's head
+	usesName                      // the name that is resolved
+	usesTraffic                   // who connects, and the load
 )
 
 // name is one name of the expressions' environment. Each becomes a function of
@@ -66,10 +68,12 @@ var names = map[string]name{
 	"response.size": {usesResponse, new(asInt), false, func(s *scope, _ string) any { return s.responseSize() }},
 	"response.ttfb": {usesResponse, new(asDuration), false, func(s *scope, _ string) any { return s.in.TTFB }},
 
-	"client.ip":     {0, new(asString), false, func(s *scope, _ string) any { return s.in.Client }},
-	"client.door":   {0, new(asString), false, func(s *scope, _ string) any { return s.in.Door }},
-	"load.inflight": {0, new(asInt), false, func(s *scope, _ string) any { return s.in.InFlight }},
-	"load.rate":     {0, new(asFloat), false, func(s *scope, _ string) any { return s.in.Rate }},
+	"dns.name": {usesName, new(asString), false, func(s *scope, _ string) any { return s.name }},
+
+	"client.ip":     {usesTraffic, new(asString), false, func(s *scope, _ string) any { return s.in.Client }},
+	"client.door":   {usesTraffic, new(asString), false, func(s *scope, _ string) any { return s.in.Door }},
+	"load.inflight": {usesTraffic, new(asInt), false, func(s *scope, _ string) any { return s.in.InFlight }},
+	"load.rate":     {usesTraffic, new(asFloat), false, func(s *scope, _ string) any { return s.in.Rate }},
 	"match.count":   {0, new(asInt), false, func(s *scope, _ string) any { return int(s.matched) }},
 	"elapsed":       {0, new(asDuration), false, func(s *scope, _ string) any { return s.in.Elapsed }},
 	"rand":          {0, new(asFloat), true, func(s *scope, _ string) any { return s.draw() }},

@@ -17,6 +17,7 @@ const (
 	atRequest  phase = iota // at the request's head, or its body where a rule reads it
 	atResponse              // at the response's head
 	atDoor                  // at accept, CONNECT or TLS server name
+	atName                  // when a name is resolved
 )
 
 // rule is one rule, checked and compiled. It is immutable.
@@ -48,13 +49,14 @@ type effects struct {
 	drip          *fixtures.Drip
 	fault         *fixtures.Fault
 	refuse        fixtures.Refusal
+	name          fixtures.NameFault
 	editRequest   []fixtures.Edit
 	editResponse  []fixtures.Edit
 }
 
 func (e *effects) none() bool {
 	return e.holdRequest == nil && e.holdFirstByte == nil && e.throttle == 0 && e.drip == nil && e.fault == nil &&
-		e.refuse == fixtures.RefuseNone && len(e.editRequest) == 0 && len(e.editResponse) == 0
+		e.refuse == fixtures.RefuseNone && e.name == fixtures.NameResolves && len(e.editRequest) == 0 && len(e.editResponse) == 0
 }
 
 var ruleKeys = []string{
@@ -149,8 +151,12 @@ func (r *reader) check(u *rule, n ast.Node) {
 	if u.effects.none() && !u.stop {
 		r.fail(n, "add delay, throttle, drip, fault or headers; or stop: true to keep later rules away", "rule %q does nothing", u.name)
 	}
-	if u.effects.refuse != fixtures.RefuseNone {
+	switch {
+	case u.effects.refuse != fixtures.RefuseNone:
 		r.checkDoor(u)
+		return
+	case u.effects.name != fixtures.NameResolves || u.uses&usesName != 0:
+		r.checkName(u)
 		return
 	}
 	if u.uses&usesResponse == 0 {
@@ -170,7 +176,7 @@ func (r *reader) check(u *rule, n ast.Node) {
 // checkDoor holds a refusing rule to what is known before a request is read.
 func (r *reader) checkDoor(u *rule) {
 	u.phase = atDoor
-	if u.uses&(usesRequest|usesResponse|usesBody) != 0 {
+	if u.uses&(usesRequest|usesResponse|usesBody|usesName) != 0 {
 		r.fail(u.keys["when"], "at the door only request.host, client, load, elapsed, match.count and rand() are known",
 			"when: a connection is refused before a request is read")
 	}
@@ -178,6 +184,32 @@ func (r *reader) checkDoor(u *rule) {
 	if e.holdRequest != nil || e.holdFirstByte != nil || e.throttle != 0 || e.drip != nil || len(e.editRequest) > 0 || len(e.editResponse) > 0 {
 		r.fail(u.keys["fault"], "put delay, throttle, drip and headers into a rule of their own",
 			"fault: a refused connection has no answer to bend")
+	}
+}
+
+// checkName holds a rule about a name to what is known when it is resolved, and to
+// what can be done then.
+func (r *reader) checkName(u *rule) {
+	u.phase = atName
+	e := &u.effects
+	const beyond = usesHost | usesRequest | usesResponse | usesBody | usesTraffic
+	const known = "of a name only dns.name, elapsed, match.count and rand() are known"
+	switch delay := e.holdRequest; {
+	case delay != nil && delay.uses()&beyond != 0:
+		r.fail(u.keys["delay"], known, "delay: a name is resolved before there is a connection or a request")
+	case u.uses&beyond != 0:
+		r.fail(u.keys["when"], known, "when: a name is resolved before there is a connection or a request")
+	case e.holdFirstByte != nil:
+		r.fail(u.keys["delay"], "such as delay: 2s", "delay: the answer to a name is held back as a whole")
+	}
+	if e.fault != nil || e.drip != nil && u.keys["drip"] == nil {
+		r.fail(u.keys["fault"], "a name is refused with {dns: nxdomain}, {dns: servfail} or {dns: timeout}; "+
+			"put other faults into a rule of their own, without dns.name", "fault: a name has no answer of HTTP to bend")
+	}
+	for _, key := range []string{"throttle", "drip", "headers"} {
+		if n := u.keys[key]; n != nil {
+			r.fail(n, "put it into a rule of its own, without dns.name", "%s: a name has no answer of HTTP to bend", key)
+		}
 	}
 }
 

@@ -26,6 +26,7 @@ type scope struct {
 	in   *Input
 	host string // without port, lower case
 	path string
+	name string // that is resolved; lower case, no final dot
 
 	matched uint64 // how often this rule matched before
 	seed    uint64 // of this expression's draws

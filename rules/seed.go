@@ -42,4 +42,6 @@ func doorIdentity(client, host string) uint64 {
 	return timing.MixString(1, client, host)
 }
 
+func nameIdentity(name string) uint64 { return timing.MixString(2, name) }
+
 func (u *rule) seedFor(exchange, what uint64) uint64 { return timing.Mix(exchange, u.seed, what) }

@@ -39,7 +39,7 @@ type Set struct {
 	index *index
 	// masks by position, for the engine's passes
 	requests, responses, bodies members
-	door                        []int
+	door, names                 []int
 	bodyFiles                   []bodyFile
 	digest                      uint64 // of all sources, to tell whether a reading is new
 }
@@ -143,6 +143,8 @@ func (s *Set) build(all []*rule) {
 			s.responses.set(i)
 		case atDoor:
 			s.door = append(s.door, i)
+		case atName:
+			s.names = append(s.names, i)
 		}
 		if u.uses&usesBody != 0 {
 			s.bodies.set(i)

@@ -87,7 +87,7 @@ func BenchmarkReplay(b *testing.B) {
 			}
 			pipeline := proxy.NewPipeline(proxy.Options{
 				Observer: books, Responder: replayPlayer(b, n), Start: start,
-				Planner: planner{rules.NewEngine(1, nil), start},
+				Planner: planner{engine: rules.NewEngine(1, nil), start: start},
 			})
 			info := &wire.Conn{ID: 1, From: "127.0.0.1", Client: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 40000}}
 			server := &http1.Server{Handler: wire.HandlerFunc(func(ctx context.Context, w wire.ResponseWriter, r *wire.Request) {

@@ -34,6 +34,7 @@ type books struct {
 	exchanges *admin.Ring[admin.Exchange]
 	missed    *admin.Ring[admin.Miss]
 	access    *zap.Logger // nil where exchanges are not logged
+	gate      *gatekeeper
 
 	finished, misses, faults atomic.Uint64
 }
@@ -43,10 +44,23 @@ func (b *books) ConnOpened(*wire.Conn) { b.ledger.ConnOpened() }
 func (b *books) ConnClosed(c *wire.Conn, end proxy.ConnEnd) {
 	b.ledger.ConnClosed(recorder.Connection{
 		Door: c.Door, Client: clientOf(c.Client), Host: end.Host, Protocol: end.Protocol,
-		Fate: recorder.Fate(end.Fate), Reason: end.Reason, BytesIn: end.BytesIn, BytesOut: end.BytesOut,
+		Fate: recorder.Fate(end.Fate), Reason: end.Reason, Untrusted: end.Untrusted, BytesIn: end.BytesIn, BytesOut: end.BytesOut,
 	})
 	b.metrics.Connection(string(end.Fate))
+	b.gate.left(c)
 }
+
+// refused books a connection that a rule refused before it was made.
+func (b *books) refused(client, host, rule string) {
+	b.ledger.ConnOpened()
+	b.ledger.ConnClosed(recorder.Connection{
+		Door: doorOfCommand, Client: client, Host: host, Fate: recorder.Refused, Reason: "rule " + rule,
+	})
+	b.metrics.Connection(string(recorder.Refused))
+}
+
+// resolved books a name that a captured command asked for.
+func (b *books) resolved(p *fixtures.NamePlan) { b.ledger.Resolved(p) }
 
 func (b *books) ExchangeBegun(x *proxy.Exchange) {
 	b.metrics.Begin(x.Request.Method, x.Request.Scheme)

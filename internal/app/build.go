@@ -41,6 +41,7 @@ type parts struct {
 
 	books     *books
 	engine    *rules.Engine
+	gate      *gatekeeper
 	places    []rules.Place
 	rulesOpts rules.Options
 	player    *player
@@ -53,9 +54,10 @@ type parts struct {
 	state     state
 	draining  chan struct{} // closed when the run begins to end
 
-	listeners []listener
-	own       *redirect.Own   // what goes out, where transparent doors are; else nil
-	lease     *redirect.Lease // of the rules that lead to them; nil for none
+	listeners   []listener
+	own         *redirect.Own   // what goes out, where transparent doors are; else nil
+	lease       *redirect.Lease // of the rules that lead to them; nil for none
+	inNamespace bool            // the command runs in namespaces of its own
 	// refusedUDP is what a captured command sent that was neither TCP nor DNS.
 	refusedUDP []gateway.RefusedUDP
 	output     string // the cassette that is recorded; "" for none
@@ -175,6 +177,7 @@ func (p *parts) makeRules() error {
 	p.engine = rules.NewEngine(p.seed, func(rule string, err error) {
 		p.log.Warn("rule cannot be evaluated; it counts as no match", zap.String("rule", rule), zap.Error(err))
 	})
+	p.gate = &gatekeeper{engine: p.engine, start: p.start}
 	if len(p.places) == 0 {
 		return nil
 	}
@@ -296,6 +299,7 @@ func (p *parts) makeRecorder() error {
 		ledger:    recorder.NewLedger(0),
 		exchanges: admin.NewRing[admin.Exchange](1000),
 		missed:    admin.NewRing[admin.Miss](200),
+		gate:      p.gate,
 	}
 	p.books.metrics = telemetry.NewMetrics(telemetry.Options{Version: Version, Recorder: p.recorderStats})
 	if p.c.Log.Access {
@@ -337,7 +341,7 @@ func (p *parts) recorderStats() telemetry.RecorderStats {
 
 func (p *parts) makePipeline() error {
 	o := proxy.Options{
-		Observer: p.books, Planner: planner{p.engine, p.start}, Log: p.log, Start: p.start, Draining: p.draining,
+		Observer: p.books, Planner: planner{p.engine, p.start, p.gate}, Log: p.log, Start: p.start, Draining: p.draining,
 		Rhythm: p.c.Timing == config.TimingRecorded, Speed: p.c.Speed, ServerTiming: p.c.ServerTiming,
 		BodyLimit: int(max(p.c.Limits.BodyMemory, 16<<20)),
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"net"
 	"net/netip"
 	"os"
@@ -18,6 +17,9 @@ import (
 	"github.com/understudy-proxy/understudy/internal/gateway"
 	"github.com/understudy-proxy/understudy/proxy/ca"
 )
+
+// doorOfCommand is what the ledger and rules call the door of a captured command.
+const doorOfCommand = "command"
 
 // Shim does not return where this process was started to build a captured
 // command's namespaces. It must be the first thing in main.
@@ -37,6 +39,8 @@ func (p *parts) captures() bool {
 	return len(p.c.Listen) == 0
 }
 
+func (p *parts) replays() bool { return p.c.Mode == config.ModeReplay }
+
 // captured runs the command in namespaces of its own and serves what comes out
 // of them. The error is a *gateway.StepError where the machine cannot do that;
 // nothing has been started then.
@@ -53,10 +57,8 @@ func (p *parts) captured(ctx context.Context, serve *errgroup.Group) (int, error
 		Argv: p.o.Command, Env: environment(os.Environ(), t.env), Files: t.files,
 		Stdin: fileOf(p.o.Stdin), Stdout: fileOf(p.o.Stdout), Stderr: fileOf(p.o.Stderr),
 	}
-	if p.c.Mode == config.ModeReplay {
-		// What is replayed may have nobody behind it.
-		o.Admission = func(context.Context, gateway.Connection) gateway.Admission { return gateway.Admit }
-	}
+	o.Admission = p.admission()
+	o.Resolver = &resolver{p.engine, p.books, p.log, p.start}
 	for _, pub := range p.c.Publish {
 		o.Publish = append(o.Publish, gateway.Publish{On: pub.On, Port: pub.Port})
 	}
@@ -65,9 +67,10 @@ func (p *parts) captured(ctx context.Context, serve *errgroup.Group) (int, error
 	o.Ready = func(g *gateway.Gateway) error {
 		for _, ln := range g.Listeners() {
 			serve.Go(func() error {
-				return p.server.ServeTransparent(served, ln, "command", func(nc net.Conn) (string, error) { return destination(g, nc) })
+				return p.server.ServeTransparent(served, ln, doorOfCommand, func(nc net.Conn) (string, error) { return destination(g, nc) })
 			})
 		}
+		p.inNamespace = true
 		p.tellCapture(g)
 		return nil
 	}
@@ -115,13 +118,18 @@ func destination(g *gateway.Gateway, nc net.Conn) (string, error) {
 	if !ok {
 		return "", fmt.Errorf("%s is no TCP address", nc.LocalAddr())
 	}
-	at := netip.AddrPortFrom(to.AddrPort().Addr().Unmap(), to.AddrPort().Port())
-	if !at.Addr().IsLoopback() {
-		if name, ok := g.Name(at.Addr()); ok {
-			return net.JoinHostPort(name, fmt.Sprint(at.Port())), nil
-		}
+	at := unmapped(to)
+	name, _ := g.Name(at.Addr())
+	return hostFor(at, name), nil
+}
+
+// hostFor is whom a connection to an address is for: by name, "" for none, but for
+// the loopback, where the address says all.
+func hostFor(at netip.AddrPort, name string) string {
+	if name == "" || at.Addr().IsLoopback() {
+		return at.String()
 	}
-	return at.String(), nil
+	return net.JoinHostPort(name, fmt.Sprint(at.Port()))
 }
 
 // environment is env with more in place of what has the same names.
@@ -142,26 +150,4 @@ func environment(env, more []string) []string {
 func fileOf(stream any) *os.File {
 	f, _ := stream.(*os.File)
 	return f
-}
-
-// tellRefusedUDP lists, after the ledger, what was refused because it was neither
-// TCP nor DNS.
-func tellRefusedUDP(refused []gateway.RefusedUDP) string {
-	if len(refused) == 0 {
-		return ""
-	}
-	to := map[string]uint64{}
-	for _, r := range refused {
-		host := r.To.String()
-		if r.Host != "" {
-			host = fmt.Sprintf("%s:%d", r.Host, r.To.Port())
-		}
-		to[host] += r.Datagrams
-	}
-	var b strings.Builder
-	b.WriteString("\nUDP was refused (only DNS passes; QUIC falls back to TCP):\n")
-	for _, host := range slices.Sorted(maps.Keys(to)) {
-		fmt.Fprintf(&b, "  %s  %d datagrams\n", host, to[host])
-	}
-	return b.String()
 }

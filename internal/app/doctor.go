@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"crypto/x509"
 	"encoding/pem"
@@ -10,10 +11,12 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/understudy-proxy/understudy/internal/gateway"
 	"github.com/understudy-proxy/understudy/internal/timing"
 	"github.com/understudy-proxy/understudy/proxy/ca"
 	"github.com/understudy-proxy/understudy/shaping"
@@ -24,7 +27,8 @@ const (
 	CapCA       = "ca"         // the user's certificate authority
 	CapTrusted  = "ca-trusted" // this system trusts it
 	CapLoopback = "loopback"   // a listener that can be reached
-	CapCapture  = "capture"    // what makes a command use the proxy
+	CapCapture  = "capture"    // a command in namespaces of its own; each step is capture-STEP
+	CapProxied  = "variables"  // what makes a command use the proxy, where that cannot be
 	CapKernel   = "kernel"
 	CapFiles    = "open-files"
 	CapClock    = "clock"
@@ -43,7 +47,9 @@ const (
 // command whose body is shaping.ProbeMain.
 func Doctor(ctx context.Context, probe ...string) []shaping.Capability {
 	found := authorityChecks()
-	found = append(found, loopback(), capture())
+	found = append(found, loopback())
+	found = append(found, captureSteps(gateway.Probe(ctx))...)
+	found = append(found, variables())
 	found = append(found, shaping.Probe(ctx, probe...)...)
 	return append(found, kernel(), openFiles(), clock(ctx))
 }
@@ -119,22 +125,54 @@ func loopback() shaping.Capability {
 	return yes(CapLoopback, "listens and answers on 127.0.0.1")
 }
 
-// capture makes what a captured command is given, with an authority that is thrown away.
-func capture() shaping.Capability {
+// stepMeans says what a step has shown that went well.
+var stepMeans = map[gateway.Step]string{
+	gateway.StepStart:   "this program runs itself in new namespaces",
+	gateway.StepUser:    "an ordinary user may have a user namespace",
+	gateway.StepPowers:  "and has its powers",
+	gateway.StepMount:   "resolv.conf and trust stores can be covered for the command alone",
+	gateway.StepNetwork: "a second network namespace",
+	gateway.StepLink:    "a pair of links with addresses and routes",
+	gateway.StepCatch:   "connections to any address are taken (nftables, TPROXY)",
+	gateway.StepLocal:   "those to the loopback, too",
+	gateway.StepAsk:     "connections that cannot be made are refused and not first accepted (NFQUEUE)",
+	gateway.StepSockets: "transparent listeners, DNS and raw sockets open",
+	gateway.StepHand:    "they reach this process",
+	gateway.StepName:    "a name resolves",
+	gateway.StepConnect: "a connection arrives with its name and port",
+}
+
+// captureSteps tells whether a command can be captured, and each step of it.
+func captureSteps(findings []gateway.Finding) []shaping.Capability {
+	whole := yes(CapCapture, "a command behind -- runs in namespaces of its own, whatever it knows of proxies")
+	steps := make([]shaping.Capability, 0, len(findings))
+	for _, f := range findings {
+		name := CapCapture + "-" + strings.ReplaceAll(strings.TrimPrefix(string(f.Step), "its "), " ", "-")
+		steps = append(steps, shaping.Capability{Name: name, OK: f.OK, Detail: cmp.Or(f.Detail, stepMeans[f.Step]), Remedy: f.Remedy})
+		if f.Needed && !f.OK && whole.OK {
+			whole = no(CapCapture, f.Remedy, "%s: %s; a command behind -- gets proxy variables instead", f.Step, f.Detail)
+		}
+	}
+	return append([]shaping.Capability{whole}, steps...)
+}
+
+// variables makes what a command is given that cannot run in a namespace, with an
+// authority that is thrown away.
+func variables() shaping.Capability {
 	dir, err := os.MkdirTemp("", "understudy-doctor-")
 	if err != nil {
-		return no(CapCapture, "set TMPDIR to a folder that can be written", "%s", err)
+		return no(CapProxied, "set TMPDIR to a folder that can be written", "%s", err)
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
 	a, err := ca.Load(filepath.Join(dir, "ca"))
 	if err != nil {
-		return no(CapCapture, "", "%s", err)
+		return no(CapProxied, "", "%s", err)
 	}
 	env, err := Environ(dir, "127.0.0.1:1", a, os.Getenv)
 	if err != nil {
-		return no(CapCapture, "", "%s", err)
+		return no(CapProxied, "", "%s", err)
 	}
-	return yes(CapCapture, "%d variables for a command behind --", len(env))
+	return yes(CapProxied, "%d variables for a command behind --", len(env))
 }
 
 func kernel() shaping.Capability {

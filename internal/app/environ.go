@@ -8,8 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"software.sslmate.com/src/go-pkcs12"
-
+	"github.com/understudy-proxy/understudy/internal/jks"
 	"github.com/understudy-proxy/understudy/proxy/ca"
 )
 
@@ -106,13 +105,13 @@ func javaOptions(dir, addr, bundle string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	store, err := trustStore(data, pkcs12.Modern, storePassword)
+	store, err := jks.Encode(certificates(data), storePassword)
 	if err != nil {
-		return "", err
+		return "", fmt.Errorf("trust store for Java: %w", err)
 	}
-	file := filepath.Join(dir, "roots.p12")
+	file := filepath.Join(dir, "roots.jks")
 	if err := os.WriteFile(file, store, 0o600); err != nil {
 		return "", err
 	}
-	return proxy + fmt.Sprintf("-Djavax.net.ssl.trustStore=%s -Djavax.net.ssl.trustStoreType=PKCS12 -Djavax.net.ssl.trustStorePassword=%s", file, storePassword), nil
+	return proxy + fmt.Sprintf("-Djavax.net.ssl.trustStore=%s -Djavax.net.ssl.trustStoreType=JKS -Djavax.net.ssl.trustStorePassword=%s", file, storePassword), nil
 }

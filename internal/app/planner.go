@@ -15,11 +15,16 @@ import (
 type planner struct {
 	engine *rules.Engine
 	start  time.Time // zero of the run's clock
+	gate   *gatekeeper
 }
 
 func (p planner) Door(c *wire.Conn, host string) (fixtures.Refusal, string) {
+	number, refusal, rule := p.gate.arrived(c)
+	if refusal != fixtures.RefuseNone {
+		return refusal, rule
+	}
 	return p.engine.Door(&rules.Arrival{
-		Conn: c.ID, Client: clientOf(c.Client), Door: c.Door, Host: host, Elapsed: time.Since(p.start),
+		Conn: number, Client: clientOf(c.Client), Door: c.Door, Host: host, Elapsed: time.Since(p.start),
 	})
 }
 

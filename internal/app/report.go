@@ -11,9 +11,15 @@ import (
 	"github.com/understudy-proxy/understudy/internal/config"
 )
 
-// report tells, at the end, what happened: one screen for people, one event for scripts.
-func (p *parts) report() {
+// report tells, at the end, what happened: one screen for people, one event for
+// scripts. ran is false where a command could not be run.
+func (p *parts) report(ran bool) {
 	snap := p.books.ledger.Snapshot()
+	var nothing []string
+	if ran {
+		nothing = p.nothingCaptured(&snap)
+	}
+	untrusting, udp := untrustingClients(&snap), byDestination(p.refusedUDP)
 	if n := p.recorderStats().Dropped; n > 0 {
 		p.log.Warn("the recording is lossy: traffic went on, but not all of it is in the cassette",
 			zap.Int64("dropped", n), zap.String("hint", "raise limits.queue_bytes"))
@@ -22,6 +28,15 @@ func (p *parts) report() {
 		fields := map[string]any{"ledger": snap, "misses": p.books.misses.Load(), "seed": fmt.Sprint(p.seed)}
 		if p.output != "" {
 			fields["cassette"] = p.output
+		}
+		if len(nothing) > 0 {
+			fields["nothing_captured"] = nothing
+		}
+		if len(untrusting) > 0 {
+			fields["tls_refused"] = untrusting
+		}
+		if len(udp) > 0 {
+			fields["udp_refused"] = udp
 		}
 		p.events.Note("report", "", fields)
 		return
@@ -44,7 +59,8 @@ func (p *parts) report() {
 			fmt.Fprintln(&b)
 		}
 	}
-	b.WriteString(tellRefusedUDP(p.refusedUDP))
+	tellUntrusting(&b, untrusting)
+	tellRefusedUDP(&b, udp)
 	if p.c.Mode == config.ModeReplay && p.player != nil {
 		if n := len(p.player.unused()); n > 0 {
 			fmt.Fprintf(&b, "\n%d of %d recorded exchanges and stubs were never asked for\n", n, p.player.exchanges+p.player.stubs)
@@ -54,6 +70,7 @@ func (p *parts) report() {
 		fmt.Fprintf(&b, "\ncassette %s\n", p.output)
 		p.proposals(&b)
 	}
+	tellNothing(&b, nothing)
 	_, _ = p.o.Stderr.Write(b.Bytes())
 }
 

@@ -100,11 +100,7 @@ func (p *parts) run(ctx context.Context) (int, error) {
 	if p.ownToken != "" {
 		_ = os.Remove(p.ownToken)
 	}
-	p.report()
-	if opened := p.books.ledger.Snapshot().Connections.Opened; opened == 0 && len(p.o.Command) > 0 && code == 0 {
-		p.log.Warn("nothing came through understudy: the command made no connection, or went past the proxy",
-			zap.String("hint", "some runtimes ignore proxy variables (Node before 24, Go for localhost): point the program at --reverse; docs/tls.md"))
-	}
+	p.report(cmdErr == nil)
 	_ = p.log.Sync()
 	return p.exit(code, err)
 }

@@ -2,7 +2,6 @@ package app
 
 import (
 	"bytes"
-	"crypto/x509"
 	"encoding/pem"
 	"fmt"
 	"os"
@@ -13,6 +12,7 @@ import (
 	"software.sslmate.com/src/go-pkcs12"
 
 	"github.com/understudy-proxy/understudy/internal/gateway"
+	"github.com/understudy-proxy/understudy/internal/jks"
 	"github.com/understudy-proxy/understudy/proxy/ca"
 )
 
@@ -25,56 +25,125 @@ type trusting struct {
 }
 
 // trustFor finds the files and variables. bundles are the places of the system's
-// roots, in order of preference; getenv reads the present environment. Nothing
-// is written anywhere.
+// roots, in order of preference; stores Java's; getenv reads the present
+// environment. Nothing is written anywhere.
 func trustFor(authority *ca.Authority, bundles []string, stores []string, getenv func(string) string) (*trusting, error) {
 	var t trusting
-	var roots bytes.Buffer
-	if _, err := authority.Bundle(&roots); err != nil {
-		return nil, err
-	}
 	covered := map[string]bool{}
 	cover := func(path string, content []byte) {
-		if covered[path] {
-			return
+		if !covered[path] {
+			covered[path] = true
+			t.files = append(t.files, gateway.File{Path: path, Content: content})
 		}
-		covered[path] = true
-		t.files = append(t.files, gateway.File{Path: path, Content: content})
 	}
-	home := "" // a file that has the union
+	// A machine without roots has no bundle to cover: there ours alone is the union.
+	ours := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: authority.Certificate().Raw})
+	home, roots := authority.CertPath(), ours
+	for _, path := range slices.Backward(bundles) { // the preferred last
+		if isFile(path) {
+			home = path
+		}
+	}
+	if home != authority.CertPath() {
+		// As it is, and not decoded and written anew: that takes milliseconds.
+		system, err := os.ReadFile(home)
+		if err != nil {
+			return nil, fmt.Errorf("system roots: %w", err)
+		}
+		roots = append(append(system, '\n'), ours...)
+	}
 	for _, path := range bundles {
 		if isFile(path) {
-			cover(path, roots.Bytes())
-			if home == "" {
-				home = path
-			}
+			cover(path, roots)
 		}
 	}
 	for _, name := range caVariables {
-		switch before := getenv(name); {
-		case before != "" && isFile(before):
-			if covered[before] {
-				continue
-			}
-			var union bytes.Buffer
-			if _, err := authority.Bundle(&union, before); err != nil {
+		before := getenv(name)
+		if before == "" || !isFile(before) {
+			t.env = append(t.env, name+"="+home)
+			continue
+		}
+		before, err := filepath.Abs(before)
+		if err != nil {
+			return nil, fmt.Errorf("roots for %s: %w", name, err)
+		}
+		if covered[before] {
+			continue
+		}
+		named, err := os.ReadFile(before)
+		if err != nil {
+			return nil, fmt.Errorf("roots for %s: %w", name, err)
+		}
+		var both bytes.Buffer
+		for _, c := range certificates(named) { // a key beside them has no place in a bundle
+			if err := pem.Encode(&both, &pem.Block{Type: "CERTIFICATE", Bytes: c}); err != nil {
 				return nil, fmt.Errorf("roots for %s: %w", name, err)
 			}
-			cover(before, union.Bytes())
-		case home != "":
-			t.env = append(t.env, name+"="+home)
 		}
+		cover(before, append(both.Bytes(), roots...))
 	}
-	if len(stores) > 0 {
-		store, err := trustStore(roots.Bytes(), pkcs12.Passwordless, "")
+	if len(stores) == 0 {
+		return &t, nil
+	}
+	known := certificates(roots)
+	for _, path := range stores {
+		store, err := jks.Encode(union(storeRoots(path), known), storePassword)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("trust store for Java: %w", err)
 		}
-		for _, path := range stores {
-			cover(path, store)
-		}
+		cover(path, store)
 	}
 	return &t, nil
+}
+
+// union is the certificates of a and then those of b that are not in a.
+func union(a, b [][]byte) [][]byte {
+	all := slices.Clip(a)
+	seen := make(map[string]bool, len(a))
+	for _, c := range a {
+		seen[string(c)] = true
+	}
+	for _, c := range b {
+		if !seen[string(c)] {
+			seen[string(c)] = true
+			all = append(all, c)
+		}
+	}
+	return all
+}
+
+// certificates are those of a PEM bundle, in DER.
+func certificates(bundle []byte) (certs [][]byte) {
+	for block, rest := pem.Decode(bundle); block != nil; block, rest = pem.Decode(rest) {
+		if block.Type == "CERTIFICATE" {
+			certs = append(certs, block.Bytes)
+		}
+	}
+	return certs
+}
+
+// storeRoots are the certificates of a trust store of Java's own; none where it
+// cannot be read: the system's are there in any case.
+func storeRoots(path string) (certs [][]byte) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil
+	}
+	if jks.IsStore(data) {
+		certs, _ = jks.Decode(data)
+		return certs
+	}
+	for _, password := range []string{"", storePassword} {
+		found, err := pkcs12.DecodeTrustStore(data, password)
+		if err != nil {
+			continue
+		}
+		for _, c := range found {
+			certs = append(certs, c.Raw)
+		}
+		break
+	}
+	return certs
 }
 
 func isFile(path string) bool {
@@ -82,8 +151,7 @@ func isFile(path string) bool {
 	return err == nil && info.Mode().IsRegular()
 }
 
-// javaStores are the trust stores of the Java runtimes that can be found. Those
-// before 8u301 and 11.0.12 want a password and take JAVA_TOOL_OPTIONS only.
+// javaStores are the trust stores of the Java runtimes that can be found.
 func javaStores(getenv func(string) string) []string {
 	const below = "lib/security/cacerts"
 	found := []string{"/etc/ssl/certs/java/cacerts"} // Debian; its runtimes link to it
@@ -106,19 +174,4 @@ func javaStores(getenv func(string) string) []string {
 		}
 	}
 	return stores
-}
-
-// trustStore makes a store for Java of the certificates of a PEM bundle.
-func trustStore(bundle []byte, format *pkcs12.Encoder, password string) ([]byte, error) {
-	var certs []*x509.Certificate
-	for block, rest := pem.Decode(bundle); block != nil; block, rest = pem.Decode(rest) {
-		if c, err := x509.ParseCertificate(block.Bytes); err == nil {
-			certs = append(certs, c)
-		}
-	}
-	store, err := format.EncodeTrustStore(certs, password)
-	if err != nil {
-		return nil, fmt.Errorf("trust store for Java: %w", err)
-	}
-	return store, nil
 }
