@@ -55,7 +55,13 @@ func (v *visit) due(ctx context.Context, a *answer) error {
 	if err := v.wait(ctx, a.firstDue, &v.paced); err != nil {
 		return err
 	}
-	return v.wait(ctx, a.firstDue.Add(v.x.Plan.HoldFirstByte), &v.injected)
+	at := a.firstDue.Add(v.x.Plan.HoldFirstByte)
+	if v.x.Plan.HoldTotal > 0 {
+		if total := v.requestEnd().Add(v.x.Plan.HoldTotal); total.After(at) {
+			at = total
+		}
+	}
+	return v.wait(ctx, at, &v.injected)
 }
 
 // conclude ends an answer that was written whole.

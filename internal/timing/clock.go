@@ -133,12 +133,13 @@ func (c *Clock) SleepUntil(ctx context.Context, gone <-chan struct{}, at time.Ti
 // before the moment came.
 func (c *Clock) wait(ctx context.Context, gone <-chan struct{}, until int64) (done bool, err error) {
 	now := c.now()
-	gap := until - now
-	if gap <= longestSpin && c.credit.take(now, gap) {
-		c.shards[0].late.add(c.spin(until) - until)
+	aim := until - ahead
+	gap := aim - now
+	s := c.shards[rand.IntN(len(c.shards))]
+	if gap <= longestSpin && c.credit.take(now, max(gap, 0)) {
+		s.late.add(c.spin(aim) - until)
 		return true, nil
 	}
-	s := c.shards[rand.IntN(len(c.shards))]
 	// The seat for a whole wait is for the few: who may be called away by a
 	// channel waits where a channel can be heard.
 	var at *seat
@@ -158,7 +159,7 @@ func (c *Clock) wait(ctx context.Context, gone <-chan struct{}, until int64) (do
 			return false, nil
 		}
 	}
-	now, err = at.sit(heard, until)
+	now, err = at.sit(heard, aim)
 	s.rise(at, whole)
 	if err != nil {
 		s.fail()

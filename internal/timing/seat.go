@@ -12,9 +12,14 @@ const (
 	// deep tells sleeps after which a core wakes slowly from those after which it
 	// is still half awake, ns. The two are learnt apart.
 	deep = 500_000
-	// longestLead bounds how early an alarm may be set, ns: what is beyond it
-	// is a machine with too much to do, not the cost of waking up.
-	longestLead = 500_000
+	// longestLead bounds how early an alarm may be set, ns, after long and after
+	// short sleeps: what is beyond it is a machine with too much to do, not the
+	// cost of waking up.
+	longestLead, longestLightLead = 400_000, 100_000
+	// ahead is how far before its moment a wait is meant to end, ns: in the middle
+	// of what is allowed. Whoever waited has something to do at the moment, and
+	// getting there takes time too.
+	ahead = earliest / 2
 )
 
 // seat is an alarm at which one goroutine waits: the poller wakes that one and
@@ -30,7 +35,7 @@ type seat struct {
 	leaving chan struct{} // receives when leaver is through; room for one
 
 	// The sitting goroutine's own.
-	at     int64 // the moment
+	at     int64 // when to wake: ahead of the moment
 	setFor int64 // when the alarm goes off; 0 where it was not set in this wait
 	early  bool  // the moment is still to come, and the spinning until then paid for
 	failed error
@@ -42,9 +47,9 @@ func newSeat(c *Clock, a *alarm) *seat {
 	return s
 }
 
-// sit waits until the moment at, or until ctx ends where that is not nil. It
-// returns the moment it is then, and an error where the alarm failed; ctx's end
-// is for the caller to see.
+// sit waits until the moment at or 10 µs before it, or until ctx ends where that
+// is not nil. It returns the moment it is then, and an error where the alarm
+// failed; ctx's end is for the caller to see.
 func (s *seat) sit(ctx context.Context, at int64) (now int64, err error) {
 	s.at, s.setFor, s.early, s.failed = at, 0, false, nil
 	stop := afterFunc(ctx, s.leaver)
@@ -70,7 +75,7 @@ func (s *seat) look(fd uintptr) bool {
 		c.wake.learn(s.setFor, now)
 	}
 	gap := s.at - now
-	if gap <= earliest {
+	if gap <= earliest-ahead {
 		return true // sleeping again would come out later than this is early
 	}
 	if s.left.Load() {

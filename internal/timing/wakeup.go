@@ -11,8 +11,8 @@ type wakeUps struct {
 }
 
 func (u *wakeUps) start() {
-	u.deep.start(50_000)
-	u.light.start(20_000)
+	u.deep.start(50_000, longestLead)
+	u.light.start(20_000, longestLightLead)
 }
 
 // learn takes note of an alarm that was set for a moment and answered at now.
@@ -49,9 +49,9 @@ func (u *wakeUps) lead(early bool) int64 {
 // wake-up, and the low one is right.
 type wakeUp struct{ low, high estimate }
 
-func (u *wakeUp) start(at int64) {
-	u.low.quantile, u.low.most = 0.4, longestLead
-	u.high.quantile, u.high.most = 0.7, longestLead
+func (u *wakeUp) start(at, most int64) {
+	u.low.quantile, u.low.most = 0.4, most
+	u.high.quantile, u.high.most = 0.7, most
 	u.low.value.Store(at / 2)
 	u.high.value.Store(at)
 }

@@ -21,6 +21,10 @@ const (
 	smallSize = 1 << 10
 	largeSize = 1 << 20
 	askDelay  = 10 * time.Millisecond
+	// longDelay is what very many wait for at once: with askDelay they would be a
+	// million requests a second.
+	longDelay = time.Second
+	manyConns = 10_000
 )
 
 // smallBody is 1 KiB of JSON without quotes or characters that a
