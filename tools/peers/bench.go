@@ -91,7 +91,8 @@ type group struct {
 	conns    []int
 	size     int // of the body asked for, in bytes
 	asked    time.Duration
-	seconds  int // a measurement takes so long at least
+	seconds  int           // a measurement takes so long at least
+	think    time.Duration // clients pause up to this long before each request
 	subjects []subject
 }
 
@@ -227,6 +228,11 @@ func (b *bench) bring(ctx context.Context, g group, s subject) (server, error) {
 	}
 	if srv.script == "" {
 		srv.script = b.done
+	}
+	if g.think > 0 {
+		if srv.script, err = b.thinkScript(g.think); err != nil {
+			return fail(err)
+		}
 	}
 	if err := b.ready(ctx, srv, g.size); err != nil {
 		return fail(err)

@@ -23,8 +23,11 @@ const (
 	askDelay  = 10 * time.Millisecond
 	// longDelay is what very many wait for at once: with askDelay they would be a
 	// million requests a second.
-	longDelay = time.Second
+	longDelay = 5 * time.Second
 	manyConns = 10_000
+	// thinking is how long each of them pauses at most before it asks again, so
+	// that they do not come in one wave for ever.
+	thinking = 2500 * time.Millisecond
 )
 
 // smallBody is 1 KiB of JSON without quotes or characters that a

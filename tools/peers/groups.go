@@ -126,13 +126,13 @@ func groups(o options) []group {
 		},
 		{
 			name: "delay-many", title: fmt.Sprintf("A delay of %v, for very many at once", longDelay), conns: []int{manyConns}, size: smallSize,
-			asked: longDelay, seconds: 5,
-			note: "As above. Toxiproxy is not asked: it keeps a connection to the upstream for each of its clients, more than nginx and the limit of descriptors allow here.",
+			asked: longDelay, seconds: 15, think: thinking,
+			note: fmt.Sprintf("As above; each client pauses up to %v before it asks again. Toxiproxy is not asked: it keeps a connection to the upstream for each of its clients, more than nginx and the limit of descriptors allow.", thinking),
 			subjects: []subject{
-				{name: "WireMock, fixedDelay", start: wiremock(1, longDelay), warm: warmJVM},
-				{name: "mountebank, wait", start: mountebank(longDelay), warm: warm},
-				{name: nameUsStub, start: usDelayStub(longDelay), warm: warm},
-				{name: nameUsDelay, start: usDelayRule(smallPath, longDelay), warm: warm},
+				{name: "WireMock, fixedDelay", start: wiremock(1, longDelay)},
+				{name: "mountebank, wait", start: mountebank(longDelay)},
+				{name: nameUsStub, start: usDelayStub(longDelay)},
+				{name: nameUsDelay, start: usDelayRule(smallPath, longDelay)},
 			},
 		},
 	}

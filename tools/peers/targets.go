@@ -44,8 +44,8 @@ func targets() []target {
 		{"10 ms from a stub: p99 error", "delay", nameUsStub, "", []int{1, 64}, "µs", delayError(p99Of, askDelay), 1000, false},
 		{"10 ms from a rule: p50 error", "delay", nameUsDelay, "", []int{1, 64}, "µs", delayError(p50Of, askDelay), 100, false},
 		{"10 ms from a rule: p99 error", "delay", nameUsDelay, "", []int{1, 64}, "µs", delayError(p99Of, askDelay), 1000, false},
-		{"1 s from a stub: p50 error", "delay-many", nameUsStub, "", []int{manyConns}, "µs", delayError(p50Of, longDelay), 100, false},
-		{"1 s from a rule: p50 error", "delay-many", nameUsDelay, "", []int{manyConns}, "µs", delayError(p50Of, longDelay), 100, false},
+		{"5 s from a stub: p50 error", "delay-many", nameUsStub, "", []int{manyConns}, "µs", delayError(p50Of, longDelay), 100, false},
+		{"5 s from a rule: p50 error", "delay-many", nameUsDelay, "", []int{manyConns}, "µs", delayError(p50Of, longDelay), 100, false},
 	}
 }
 
