@@ -103,6 +103,12 @@ func (d *site) take(ctx context.Context, nc net.Conn) {
 	s := &session{site: d, life: ctx, conn: wire.Conn{
 		ID: d.ids.Add(1), Door: d.name, Client: nc.RemoteAddr(), From: hostOf(nc.RemoteAddr()), Local: nc.LocalAddr(), At: time.Now(),
 	}}
+	if below := sock.Of(nc); below != nil {
+		s.conn.Exact = below.Stamp
+		if d.Pipeline != nil && d.Pipeline.waits.Load() {
+			below.Stamp()
+		}
+	}
 	if d.Observer != nil {
 		d.Observer.ConnOpened(&s.conn)
 	}

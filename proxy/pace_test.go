@@ -212,6 +212,48 @@ func TestUploadIsTheClientsTime(t *testing.T) {
 	})
 }
 
+// A total is what the client waits in all: what was spent until then is within
+// it, and where that is more nothing is added.
+func TestTotalDeductsWhatWasSpent(t *testing.T) {
+	for _, test := range []struct {
+		plan           fixtures.Plan
+		upstream       time.Duration
+		head, injected time.Duration
+	}{
+		{fixtures.Plan{HoldTotal: 100 * ms}, 30 * ms, 100 * ms, 70 * ms},
+		{fixtures.Plan{HoldTotal: 100 * ms}, 130 * ms, 130 * ms, 0},
+		{fixtures.Plan{HoldTotal: 100 * ms, HoldRequest: 50 * ms}, 30 * ms, 100 * ms, 70 * ms},
+		{fixtures.Plan{HoldTotal: 100 * ms, HoldFirstByte: 90 * ms}, 30 * ms, 120 * ms, 90 * ms},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			b := newBubble(t, Options{Upstream: &timed{wait: test.upstream}, Planner: always(test.plan)})
+			b.send(getSlash)
+			if _, at := b.response(); at != test.head {
+				t.Errorf("%+v over %v: the head came after %v, want %v", test.plan, test.upstream, at, test.head)
+			}
+			if x := b.done(); x.Times.Injected != test.injected || x.Upstream != test.upstream {
+				t.Errorf("%+v over %v: injected %v, upstream %v, want %v injected", test.plan, test.upstream, x.Times.Injected, x.Upstream, test.injected)
+			}
+		})
+	}
+}
+
+// It counts from the request's end, and holds for an answer of our own too.
+func TestTotalCountsFromTheRequest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBubble(t, Options{Planner: &planned{needsBody: true, plan: func(*Exchange) fixtures.Plan {
+			return fixtures.Plan{HoldTotal: 50 * ms, Fault: &fixtures.Fault{Kind: fixtures.FaultStatus, Status: 503}}
+		}}})
+		b.send("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nab")
+		time.Sleep(30 * ms)
+		b.send("cd")
+		if _, at := b.response(); at != 80*ms {
+			t.Errorf("503 came after %v, want 30 + 50ms", at)
+		}
+		b.done()
+	})
+}
+
 func TestFaultStatusAfterHolds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBubble(t, Options{Planner: always(fixtures.Plan{HoldRequest: 50 * ms, HoldFirstByte: 20 * ms,

@@ -61,6 +61,9 @@ type Pipeline struct {
 	o    Options
 	ids  atomic.Uint64
 	load load
+	// waits is set once an answer was held: from then on requests' times are to
+	// be exact from a connection's beginning.
+	waits atomic.Bool
 }
 
 // NewPipeline returns a pipeline.

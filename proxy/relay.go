@@ -60,7 +60,13 @@ func (v *visit) due(ctx context.Context, a *answer) error {
 	if v.x.Plan.HoldFirstByte <= 0 {
 		return nil
 	}
-	return v.wait(ctx, a.firstDue.Add(v.x.Plan.HoldFirstByte), &v.injected)
+	at := a.firstDue.Add(v.x.Plan.HoldFirstByte)
+	if v.x.Plan.HoldTotal > 0 {
+		if total := v.requestEnd().Add(v.x.Plan.HoldTotal); total.After(at) {
+			at = total
+		}
+	}
+	return v.wait(ctx, at, &v.injected)
 }
 
 func (v *visit) trailerOf(a *answer) fixtures.Header {

@@ -22,6 +22,7 @@ func (v *visit) wait(ctx context.Context, at time.Time, book *time.Duration) err
 		return nil
 	}
 	v.watch()
+	v.exact()
 	err := timing.SleepUntil(ctx, nil, at)
 	*book += time.Since(now)
 	if err != nil {
@@ -29,6 +30,19 @@ func (v *visit) wait(ctx context.Context, at time.Time, book *time.Duration) err
 		return errLeft
 	}
 	return nil
+}
+
+// exact has the times of requests to come be those at which their bytes came in,
+// on this connection and later ones: a delay counts from there, so that the time
+// which the machine took to wake us is not added to it. Without delays nobody
+// needs to know, and it costs the kernel some work.
+func (v *visit) exact() {
+	if ask := v.x.Wire.Exact; ask != nil {
+		ask()
+	}
+	if !v.p.waits.Load() {
+		v.p.waits.Store(true)
+	}
 }
 
 // pause is wait within an answer: what was written goes out first.

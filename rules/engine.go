@@ -262,18 +262,19 @@ func (e *Engine) failed(u *rule, st *state, err error) {
 // contribute reports whether the effects change p at all: a fault changes
 // nothing where an earlier one stands.
 func (e *effects) contribute(p *fixtures.Plan) bool {
-	return e.holdRequest != nil || e.holdFirstByte != nil || len(e.editRequest) > 0 || len(e.editResponse) > 0 ||
+	return e.holdRequest != nil || e.holdFirstByte != nil || e.holdTotal != nil || len(e.editRequest) > 0 || len(e.editResponse) > 0 ||
 		e.throttle > 0 && (p.BytesPerSecond == 0 || e.throttle < p.BytesPerSecond) ||
 		e.drip != nil && p.Drip == nil || e.fault != nil && p.Fault == nil
 }
 
-// apply adds a rule's effects to p: delays add up, the lowest throttle, the
-// first drip and the first fault count, edits follow each other.
+// apply adds a rule's effects to p: delays add up, but the longest total, the
+// lowest throttle, the first drip and the first fault count, edits follow each other.
 func (e *Engine) apply(u *rule, st *state, s *scope, p *fixtures.Plan) {
 	f := &u.effects
 	p.Fired = append(p.Fired, u.name)
 	p.HoldRequest += e.hold(f.holdRequest, u, st, s, p.Draw, decidesHoldRequest)
 	p.HoldFirstByte += e.hold(f.holdFirstByte, u, st, s, p.Draw, decidesHoldFirstByte)
+	p.HoldTotal = max(p.HoldTotal, e.hold(f.holdTotal, u, st, s, p.Draw, decidesHoldTotal))
 	if f.throttle > 0 && (p.BytesPerSecond == 0 || f.throttle < p.BytesPerSecond) {
 		p.BytesPerSecond = f.throttle
 	}

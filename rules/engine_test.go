@@ -188,6 +188,27 @@ rules:
 	}
 }
 
+// Of several totals the longest counts: each is what the client waits in all.
+func TestTotals(t *testing.T) {
+	e := engineWith(t, 1, `
+rules:
+  - {name: a, delay: {total: 10ms}}
+  - {name: b, delay: 'uniform("1ms", "2ms")'}
+  - {name: c, delay: {total: 'uniform("30ms", "40ms")'}}
+  - {name: d, delay: {total: 20ms}}
+  - {name: late, when: response.status == 200, delay: {total: 50ms}}
+`)
+	in := get("/")
+	p := e.Plan(in)
+	if p.HoldTotal < 30*time.Millisecond || p.HoldTotal >= 40*time.Millisecond || p.HoldRequest == 0 || p.HoldFirstByte != 0 {
+		t.Errorf("Plan = %+v, want a total of 30 to 40ms, and 1 to 2ms before the request", p)
+	}
+	in.Response = &fixtures.Response{Status: 200}
+	if q := e.PlanResponse(in, p); q.HoldTotal != 50*time.Millisecond || q.HoldFirstByte != 0 {
+		t.Errorf("PlanResponse = %+v, want a total of 50ms", q)
+	}
+}
+
 func TestResponseRules(t *testing.T) {
 	e := engineWith(t, 1, `
 rules:

@@ -45,6 +45,7 @@ type rule struct {
 type effects struct {
 	holdRequest   *amount
 	holdFirstByte *amount
+	holdTotal     *amount
 	throttle      float64 // bytes per second; 0 for none
 	drip          *fixtures.Drip
 	fault         *fixtures.Fault
@@ -55,7 +56,7 @@ type effects struct {
 }
 
 func (e *effects) none() bool {
-	return e.holdRequest == nil && e.holdFirstByte == nil && e.throttle == 0 && e.drip == nil && e.fault == nil &&
+	return e.holdRequest == nil && e.holdFirstByte == nil && e.holdTotal == nil && e.throttle == 0 && e.drip == nil && e.fault == nil &&
 		e.refuse == fixtures.RefuseNone && e.name == fixtures.NameResolves && len(e.editRequest) == 0 && len(e.editResponse) == 0
 }
 
@@ -181,7 +182,7 @@ func (r *reader) checkDoor(u *rule) {
 			"when: a connection is refused before a request is read")
 	}
 	e := &u.effects
-	if e.holdRequest != nil || e.holdFirstByte != nil || e.throttle != 0 || e.drip != nil || len(e.editRequest) > 0 || len(e.editResponse) > 0 {
+	if e.holdRequest != nil || e.holdFirstByte != nil || e.holdTotal != nil || e.throttle != 0 || e.drip != nil || len(e.editRequest) > 0 || len(e.editResponse) > 0 {
 		r.fail(u.keys["fault"], "put delay, throttle, drip and headers into a rule of their own",
 			"fault: a refused connection has no answer to bend")
 	}
@@ -233,7 +234,7 @@ func (r *reader) when(u *rule, e entry) {
 // delay reads a duration, a distribution or an expression, alone or with the
 // place where it is spent.
 func (r *reader) delay(u *rule, e entry) {
-	before, value := entry{}, e
+	before, value, total := entry{}, e, false
 	if r.isMapping(e.value) {
 		entries, _ := r.mapping("delay", e.keyNode, e.value)
 		value = entry{}
@@ -241,14 +242,22 @@ func (r *reader) delay(u *rule, e entry) {
 			switch f.key {
 			case "before":
 				before = f
-			case "is":
-				value = f
+			case "is", "total":
+				if value.keyNode != nil {
+					r.fail(f.keyNode, "is adds to what the answer takes, total is what the client waits in all", "delay: want is or total, got both")
+					return
+				}
+				value, total = f, f.key == "total"
 			default:
-				r.unknown(f, "delay", "before", "is")
+				r.unknown(f, "delay", "before", "is", "total")
 			}
 		}
 		if value.keyNode == nil {
-			r.fail(e.keyNode, `such as {before: first_byte, is: 50ms}`, "delay: want is, the delay itself")
+			r.fail(e.keyNode, `such as {before: first_byte, is: 50ms}, or {total: 50ms}`, "delay: want is or total, the delay itself")
+			return
+		}
+		if total && before.keyNode != nil {
+			r.fail(before.keyNode, "leave before away", "delay: a total has no place: it ends with the answer's first byte")
 			return
 		}
 	}
@@ -271,9 +280,12 @@ func (r *reader) delay(u *rule, e entry) {
 			return
 		}
 	}
-	if where == "request" {
+	switch {
+	case total:
+		u.effects.holdTotal = a
+	case where == "request":
 		u.effects.holdRequest = a
-	} else {
+	default:
 		u.effects.holdFirstByte = a
 	}
 }

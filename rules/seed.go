@@ -22,6 +22,7 @@ const (
 	decidesHoldRequest
 	decidesHoldFirstByte
 	decidesCorrupt
+	decidesHoldTotal
 )
 
 // occurrences counts how often each identity came. Its size is fixed: two

@@ -2,6 +2,7 @@ package timing
 
 import (
 	"context"
+	"math/rand/v2"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -11,10 +12,7 @@ import (
 const (
 	// earliest is how far before its moment a wait may end, ns.
 	earliest = 20_000
-	// longestSpin bounds one stretch of waiting on the processor, ns: about what
-	// a sleeping core takes to wake, so sleeping would come out later.
-	longestSpin = 80_000
-	// spinShare bounds all of them together: to one part in so many of one core.
+	// spinShare bounds spinning: to one part in so many of one core.
 	spinShare = 64
 	// spinBurst is how much may be spun at once after a quiet time, ns.
 	spinBurst = 2_000_000
@@ -26,8 +24,9 @@ const (
 // safe for concurrent use. SleepUntil uses one that all parts share; others are
 // for tests.
 //
-// It holds one timerfd for each of its shards from the first wait on, and one
-// goroutine for each while someone waits there and for 50 ms after. Where the
+// It holds a timerfd for each of its shards from the first wait on, and up to 128
+// more for those who wait there or did; and one goroutine for each while more
+// wait there than have a timerfd of their own, and for 50 ms after. Where the
 // system has no timerfd it waits on the runtime's timers, see ClockStats.Precise.
 type Clock struct {
 	want   int // shards asked for
@@ -35,8 +34,9 @@ type Clock struct {
 	ready  atomic.Bool // base and shards are set
 	base   time.Time   // moments are counted from here, in ns
 	shards []*shard    // empty: wait on the runtime's timers
-	next   atomic.Uint32
-	pool   sync.Pool // of *waiter
+	offset int64       // what the kernel's count is ahead of ours, ns
+	pool   sync.Pool   // of *waiter
+	wake   wakeUps
 	credit credit
 	plain  lateness // of waits on the runtime's timers
 	busy   atomic.Int64
@@ -50,7 +50,8 @@ func NewClock(shards int) *Clock {
 		shards = (runtime.GOMAXPROCS(0) + 3) / 4
 	}
 	c := &Clock{want: shards}
-	c.pool.New = c.newWaiter
+	c.pool.New = newWaiter
+	c.wake.start()
 	return c
 }
 
@@ -99,18 +100,13 @@ func (c *Clock) Stats() ClockStats {
 
 // SleepUntil is the package's SleepUntil on this clock.
 func (c *Clock) SleepUntil(ctx context.Context, gone <-chan struct{}, at time.Time) error {
+	now := time.Now()
+	wait := at.Sub(now)
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	now := time.Now()
-	wait := at.Sub(now)
 	if wait <= 0 {
-		select {
-		case <-gone:
-			return ErrGone
-		default:
-			return nil
-		}
+		return ended(ctx, gone)
 	}
 	if bubbled(now) {
 		return sleepPlainly(ctx, gone, wait)
@@ -133,19 +129,68 @@ func (c *Clock) SleepUntil(ctx context.Context, gone <-chan struct{}, at time.Ti
 	return err
 }
 
-// wait waits for its turn in a shard. It returns false when the shard gave up
+// wait waits in a shard. It returns false when the shard gave up, or had no seat,
 // before the moment came.
 func (c *Clock) wait(ctx context.Context, gone <-chan struct{}, until int64) (done bool, err error) {
-	w := c.pool.Get().(*waiter)
-	s := w.shard
 	now := c.now()
-	if gap := until - now; gap <= longestSpin && c.credit.take(now, gap) {
-		s.late.add(c.spin(until) - until)
-		c.pool.Put(w)
+	aim := until - ahead
+	gap := aim - now
+	s := c.shards[rand.IntN(len(c.shards))]
+	if gap <= longestSpin && c.credit.take(now, max(gap, 0)) {
+		s.late.add(c.spin(aim) - until)
 		return true, nil
 	}
-	w.at, w.refused = until, false
-	s.add(w)
+	// The seat for a whole wait is for the few: who may be called away by a
+	// channel waits where a channel can be heard.
+	var at *seat
+	heard := ctx
+	if gap > soon && gone == nil {
+		at = s.seat(true)
+	}
+	whole := at != nil
+	if !whole {
+		if gap > soon {
+			if err := c.queue(ctx, gone, s, until); err != nil {
+				return false, err
+			}
+		}
+		heard = nil // listening for so short a rest costs more than it saves
+		if at = s.seat(false); at == nil {
+			return false, nil
+		}
+	}
+	now, err = at.sit(heard, aim)
+	s.rise(at, whole)
+	if err != nil {
+		s.fail()
+		return false, nil
+	}
+	if err := ended(ctx, gone); err != nil {
+		return false, err
+	}
+	s.late.add(now - until)
+	return true, nil
+}
+
+// ended returns why a wait should not go on: nil where nothing speaks against it.
+func ended(ctx context.Context, gone <-chan struct{}) error {
+	select {
+	case <-gone:
+		return ErrGone
+	default:
+		return ctx.Err()
+	}
+}
+
+// queue waits in a shard's heap until the moment is near. It returns the reason
+// when the wait is given up; nil too when the shard has ended.
+func (c *Clock) queue(ctx context.Context, gone <-chan struct{}, s *shard, until int64) (err error) {
+	w := c.pool.Get().(*waiter)
+	defer c.pool.Put(w)
+	w.at = until
+	if !s.add(w) {
+		return nil
+	}
 	if ended := ctx.Done(); ended == nil && gone == nil {
 		<-w.turn
 	} else {
@@ -156,27 +201,11 @@ func (c *Clock) wait(ctx context.Context, gone <-chan struct{}, until int64) (do
 		case <-ended:
 			err = ctx.Err()
 		}
-		if err != nil {
-			if !s.remove(w) {
-				<-w.turn // it was on its way: only then may the waiter be used again
-			}
-			c.pool.Put(w)
-			return false, err
+		if err != nil && !s.remove(w) {
+			<-w.turn // it was on its way: only then may the waiter be used again
 		}
 	}
-	refused := w.refused
-	if !refused {
-		now = c.now()
-		if w.lead {
-			s.hop.learn(now - w.released)
-		}
-		if w.early {
-			now = c.spin(until)
-		}
-		s.late.add(now - until)
-	}
-	c.pool.Put(w)
-	return !refused, nil
+	return err
 }
 
 // now returns the clock's count, ns since its base.
@@ -198,8 +227,12 @@ func (c *Clock) open() {
 	if c.closed.Load() {
 		return
 	}
+	var err error
+	if c.offset, err = kernelOffset(c.now); err != nil {
+		return
+	}
 	for range c.want {
-		a, err := newAlarm(c.now)
+		a, err := newAlarm(c.offset)
 		if err != nil {
 			// No timerfd here, or no descriptor left. All or none: a clock of two
 			// qualities could not say which it has.

@@ -67,6 +67,7 @@ func TestClockIsNeverEarlyAlone(t *testing.T) {
 	}
 }
 
+// Whose moment is near is let go, all of them together and the earliest first.
 func TestShardLetsGoInOrder(t *testing.T) {
 	c := newTestClock(t, 1)
 	c.opened.Do(c.open)
@@ -74,49 +75,37 @@ func TestShardLetsGoInOrder(t *testing.T) {
 		t.Skip("no timerfd on this system: there are no shards")
 	}
 	s := c.shards[0]
-	s.hop.value.Store(earliest)
-	c.credit.paid.Store(farthest) // no spinning
 	var in []*waiter
-	for i, at := range []int64{500_000, 100_000, 300_000, 319_000, 321_000, 200_000} {
-		w := c.newWaiter().(*waiter)
-		w.at = at
+	for _, at := range []int64{500, 100, 300, 319, 321, 200} {
+		w := newWaiter().(*waiter)
+		w.at = soon + at
 		in = append(in, w)
-		s.mu.Lock()
 		s.heap.push(w)
-		s.mu.Unlock()
-		if got := len(s.heap); got != i+1 {
-			t.Fatalf("waiters = %d, want %d", got, i+1)
-		}
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	var moments []int64
+	letGo := 0
 	for _, step := range []struct {
 		now  int64
-		want []int64
+		want []int64 // of all: the moments let go by then
 	}{
-		{50_000, nil},
-		{79_999, nil},
-		{80_000, []int64{100_000}},
-		{300_000, []int64{200_000, 300_000, 319_000}},
-		{300_500, nil},
-		{300_999, nil},
-		{301_000, []int64{321_000}},
-		{1_000_000, []int64{500_000}},
+		{50, nil},
+		{99, nil},
+		{100, []int64{100}},
+		{319, []int64{100, 200, 300, 319}},
+		{320, []int64{100, 200, 300, 319}},
+		{1000, []int64{100, 200, 300, 319, 321, 500}},
 	} {
-		moments = moments[:0]
-		if s.release(step.now) {
-			for _, w := range s.due {
-				moments = append(moments, w.at)
+		if got, want := s.release(step.now), len(step.want) > letGo; got != want {
+			t.Errorf("release(%d) = %v, want %v", step.now, got, want)
+		}
+		letGo = len(step.want)
+		var moments []int64
+		for _, w := range in {
+			if len(w.turn) == 1 && w.index == outside {
+				moments = append(moments, w.at-soon)
 			}
 		}
-		if !slices.Equal(moments, step.want) {
-			t.Errorf("release(%d) = %d, want %d", step.now, moments, step.want)
-		}
-	}
-	for _, w := range in {
-		if len(w.turn) != 1 || w.index != outside || w.early {
-			t.Errorf("waiter of %d: %d turns at place %d, early %v, want 1 at %d, false", w.at, len(w.turn), w.index, w.early, outside)
+		if slices.Sort(moments); !slices.Equal(moments, step.want) {
+			t.Errorf("after release(%d) %d were let go, want %d", step.now, moments, step.want)
 		}
 	}
 }
@@ -241,7 +230,9 @@ func TestClockAlarmFails(t *testing.T) {
 	}
 	for _, s := range c.shards {
 		s.mu.Lock()
-		s.alarm.close()
+		for _, seat := range s.seats {
+			seat.alarm.close()
+		}
 		s.mu.Unlock()
 	}
 	all.Wait()

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/understudy-proxy/understudy/fixtures"
+	"github.com/understudy-proxy/understudy/proxy/sock"
 	"github.com/understudy-proxy/understudy/proxy/wire"
 )
 
@@ -60,6 +61,7 @@ func (s *Server) ServeConn(ctx context.Context, nc net.Conn, info *wire.Conn) er
 	c.src.nc, c.src.limit = nc, &c.dl
 	c.out.init(nc)
 	c.watch.src = &c.src
+	c.sock = sock.Of(nc)
 	if !s.track(c) {
 		_ = nc.Close()
 		return net.ErrClosed
@@ -132,6 +134,7 @@ type serverConn struct {
 	dl     deadline
 	out    output
 	watch  watch
+	sock   *sock.Conn // below nc; nil where there is none
 
 	mu       sync.Mutex
 	idle     bool // waiting for a request's first byte
@@ -170,11 +173,11 @@ func (x *exchange) renew() *exchange {
 // serve is the connection's life.
 func (c *serverConn) serve() error {
 	for x := (&exchange{c: c}); ; x = x.renew() {
-		ok, err := c.await()
-		if !ok {
+		at, err := c.await()
+		if at.IsZero() {
 			return err
 		}
-		x.req.At = time.Now()
+		x.req.At = at
 		x.req.Header = x.fields
 		if err := c.readRequest(x); err != nil {
 			return c.refuse(err)
@@ -188,13 +191,16 @@ func (c *serverConn) serve() error {
 	}
 }
 
-// await waits for a request's first byte; false where none will come.
-func (c *serverConn) await() (bool, error) {
+// await waits for a request's first byte and returns when it came in: where the
+// kernel does not say, when it was read. It returns the zero time where none will
+// come.
+func (c *serverConn) await() (at time.Time, err error) {
 	if !c.setIdle() {
 		c.linger = c.src.buffered() > 0
-		return false, nil
+		return at, nil
 	}
-	if c.src.buffered() == 0 {
+	waited := c.src.buffered() == 0
+	if waited {
 		if c.srv.IdleTimeout > 0 {
 			c.dl.set(time.Now().Add(c.srv.IdleTimeout))
 		} else {
@@ -204,13 +210,16 @@ func (c *serverConn) await() (bool, error) {
 		switch {
 		case err == nil:
 		case err == io.EOF, err == errInterrupted, errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, net.ErrClosed):
-			return false, nil
+			return at, nil
 		default:
-			return false, err
+			return at, err
 		}
 	}
 	c.setBusy()
-	return true, nil
+	if waited && c.sock != nil {
+		return c.sock.Arrived(), nil
+	}
+	return time.Now(), nil
 }
 
 // setIdle notes that no request is under way; false when none is to begin.

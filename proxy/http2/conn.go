@@ -14,6 +14,7 @@ import (
 	xhttp2 "golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
 
+	"github.com/understudy-proxy/understudy/proxy/sock"
 	"github.com/understudy-proxy/understudy/proxy/wire"
 )
 
@@ -23,6 +24,7 @@ import (
 type conn struct {
 	srv  *Server
 	nc   net.Conn
+	sock *sock.Conn // below nc; nil where there is none
 	info *wire.Conn
 
 	ctx    context.Context // ends with the connection
@@ -75,7 +77,8 @@ type conn struct {
 func (c *conn) readLoop() error {
 	first := true
 	for {
-		if c.br.Buffered() == 0 {
+		blocked := c.br.Buffered() == 0
+		if blocked {
 			// About to block: let out what the frames before called for.
 			c.mu.Lock()
 			c.flushSoon()
@@ -83,6 +86,9 @@ func (c *conn) readLoop() error {
 		}
 		fh, err := c.fr.ReadFrameHeader()
 		at := time.Now()
+		if blocked && c.sock != nil {
+			at = c.sock.Arrived()
+		}
 		if err == nil && first && (fh.Type != xhttp2.FrameSettings || fh.Flags.Has(xhttp2.FlagSettingsAck)) {
 			return c.bad(xhttp2.ErrCodeProtocol, "the first frame is not SETTINGS")
 		}

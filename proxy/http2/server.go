@@ -13,6 +13,7 @@ import (
 	xhttp2 "golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
 
+	"github.com/understudy-proxy/understudy/proxy/sock"
 	"github.com/understudy-proxy/understudy/proxy/wire"
 )
 
@@ -72,6 +73,7 @@ func (s *Server) ServeConn(ctx context.Context, nc net.Conn, info *wire.Conn) er
 	c := &conn{
 		srv:       s,
 		nc:        nc,
+		sock:      sock.Of(nc),
 		info:      info,
 		br:        bufio.NewReaderSize(nc, 16<<10),
 		streams:   map[uint32]*stream{},

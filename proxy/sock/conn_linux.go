@@ -18,6 +18,7 @@ import (
 type Conn struct {
 	*net.TCPConn
 	in, out side
+	stamps  stamps
 }
 
 // Wrap returns nc as a *Conn where it is a *net.TCPConn, and nc itself
@@ -36,6 +37,7 @@ func Wrap(nc net.Conn) net.Conn {
 	// Made once a connection: no call allocates.
 	c.in.call, c.out.call = c.in.read, c.out.write
 	c.in.after = c.in.writeFirst
+	c.in.stamps = &c.stamps
 	return c
 }
 
@@ -174,6 +176,8 @@ type side struct {
 	raw  syscall.RawConn
 	call func(fd uintptr) bool
 
+	stamps *stamps // of the incoming side; nil on the other
+
 	one   []byte // what is read into or written, unless there are pieces
 	first []byte // what is to be written before the read; nil once it is
 	after func(fd uintptr) bool
@@ -199,6 +203,9 @@ func (s *side) vec(v [][]byte) {
 // netpoller waits. recvfrom and sendto are a little shorter in the kernel than
 // read and write, which look for a file's offset.
 func (s *side) read(fd uintptr) bool {
+	if s.stamps.on.Load() {
+		return s.did(s.stamps.read(fd, s.one))
+	}
 	for {
 		n, _, errno := syscall.RawSyscall6(syscall.SYS_RECVFROM, fd, uintptr(unsafe.Pointer(unsafe.SliceData(s.one))), uintptr(len(s.one)), 0, 0, 0)
 		if errno != syscall.EINTR {

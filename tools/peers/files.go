@@ -21,6 +21,13 @@ const (
 	smallSize = 1 << 10
 	largeSize = 1 << 20
 	askDelay  = 10 * time.Millisecond
+	// longDelay is what very many wait for at once: with askDelay they would be a
+	// million requests a second.
+	longDelay = 5 * time.Second
+	manyConns = 10_000
+	// thinking is how long each of them pauses at most before it asks again, so
+	// that they do not come in one wave for ever.
+	thinking = 2500 * time.Millisecond
 )
 
 // smallBody is 1 KiB of JSON without quotes or characters that a

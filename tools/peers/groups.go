@@ -120,8 +120,19 @@ func groups(o options) []group {
 				{name: "Toxiproxy, latency", start: toxiproxy(smallPath, true), warm: warm},
 				{name: "WireMock, fixedDelay", start: wiremock(1, askDelay), warm: warmJVM},
 				{name: "mountebank, wait", start: mountebank(askDelay), warm: warm},
-				{name: nameUsStub, start: usDelayStub(), warm: warm},
-				{name: nameUsDelay, start: usDelayRule(smallPath), warm: warm},
+				{name: nameUsStub, start: usDelayStub(askDelay), warm: warm},
+				{name: nameUsDelay, start: usDelayRule(smallPath, askDelay), warm: warm},
+			},
+		},
+		{
+			name: "delay-many", title: fmt.Sprintf("A delay of %v, for very many at once", longDelay), conns: []int{manyConns}, size: smallSize,
+			asked: longDelay, seconds: 15, think: thinking,
+			note: fmt.Sprintf("As above; each client pauses up to %v before it asks again. Toxiproxy is not asked: it keeps a connection to the upstream for each of its clients, more than nginx and the limit of descriptors allow.", thinking),
+			subjects: []subject{
+				{name: "WireMock, fixedDelay", start: wiremock(1, longDelay)},
+				{name: "mountebank, wait", start: mountebank(longDelay)},
+				{name: nameUsStub, start: usDelayStub(longDelay)},
+				{name: nameUsDelay, start: usDelayRule(smallPath, longDelay)},
 			},
 		},
 	}

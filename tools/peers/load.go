@@ -41,6 +41,11 @@ func (b *bench) absoluteScript(name, url string) (string, error) {
 	return b.script(name, fmt.Sprintf("wrk.path = %q\n", url))
 }
 
+// thinkScript pauses before each request, evenly up to most.
+func (b *bench) thinkScript(most time.Duration) (string, error) {
+	return b.script("think", fmt.Sprintf("delay = function() return math.random(0, %d) end\n", most.Milliseconds()))
+}
+
 // manyScript walks over a thousand paths spread over n stubs.
 func (b *bench) manyScript(n int) (string, error) {
 	step := max(1, n/1000)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"strings"
+	"time"
 )
 
 // target is what a run should show.
@@ -19,8 +20,8 @@ type target struct {
 	atLeast bool // the limit is a floor
 }
 
-func delayError(f figure) func(a, b sample) float64 {
-	return func(a, _ sample) float64 { return f(a) - float64(askDelay.Microseconds()) }
+func delayError(f figure, asked time.Duration) func(a, b sample) float64 {
+	return func(a, _ sample) float64 { return f(a) - float64(asked.Microseconds()) }
 }
 
 func targets() []target {
@@ -39,10 +40,12 @@ func targets() []target {
 		{"TCP, 1 MiB: CPU", "tcp-1m", nameUsTCP, nameToxi, large, "×", cpu, 0.4, false},
 		{"replay, one stub: requests/s", "stub-1", nameUsReplay, nameReturn, busy, "×", rps, 0.9, true},
 		{"replay, many stubs: requests/s", "stub-many", nameUsReplay, nameReturn, busy, "×", rps, 0.9, true},
-		{"10 ms from a stub: p50 error", "delay", nameUsStub, "", []int{1, 64}, "µs", delayError(p50Of), 100, false},
-		{"10 ms from a stub: p99 error", "delay", nameUsStub, "", []int{1, 64}, "µs", delayError(p99Of), 1000, false},
-		{"10 ms from a rule: p50 error", "delay", nameUsDelay, "", []int{1, 64}, "µs", delayError(p50Of), 100, false},
-		{"10 ms from a rule: p99 error", "delay", nameUsDelay, "", []int{1, 64}, "µs", delayError(p99Of), 1000, false},
+		{"10 ms from a stub: p50 error", "delay", nameUsStub, "", []int{1, 64}, "µs", delayError(p50Of, askDelay), 100, false},
+		{"10 ms from a stub: p99 error", "delay", nameUsStub, "", []int{1, 64}, "µs", delayError(p99Of, askDelay), 1000, false},
+		{"10 ms from a rule: p50 error", "delay", nameUsDelay, "", []int{1, 64}, "µs", delayError(p50Of, askDelay), 100, false},
+		{"10 ms from a rule: p99 error", "delay", nameUsDelay, "", []int{1, 64}, "µs", delayError(p99Of, askDelay), 1000, false},
+		{"5 s from a stub: p50 error", "delay-many", nameUsStub, "", []int{manyConns}, "µs", delayError(p50Of, longDelay), 100, false},
+		{"5 s from a rule: p50 error", "delay-many", nameUsDelay, "", []int{manyConns}, "µs", delayError(p50Of, longDelay), 100, false},
 	}
 }
 

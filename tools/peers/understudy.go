@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"time"
 )
 
 // run starts the program in one of its modes; ledger, metrics and the
@@ -123,10 +124,10 @@ func usRules(path string) starter {
 	}
 }
 
-// usDelayRule passes on under a rule that delays.
-func usDelayRule(path string) starter {
+// usDelayRule passes on under a rule that delays: so long in all, as the client sees it.
+func usDelayRule(path string, delay time.Duration) starter {
 	return func(ctx context.Context, b *bench) (server, error) {
-		file, err := b.write("rules.yaml", fmt.Sprintf("rules:\n  - name: delay\n    delay: %v\n", askDelay))
+		file, err := b.write("rules.yaml", fmt.Sprintf("rules:\n  - name: delay\n    delay: {total: %v}\n", delay))
 		if err != nil {
 			return server{}, err
 		}
@@ -153,14 +154,14 @@ func usReplay(n int) starter {
 }
 
 // usDelayStub answers from a stub with a delay.
-func usDelayStub() starter {
+func usDelayStub(delay time.Duration) starter {
 	return func(_ context.Context, b *bench) (server, error) {
 		addr, err := freePort()
 		if err != nil {
 			return server{}, err
 		}
 		file, err := b.write("stub.yaml", fmt.Sprintf("- name: delayed\n  request: {method: GET, path: %s}\n"+
-			"  response: {status: 200, headers: {Content-Type: application/json}, body: '%s'}\n  delay: %v\n", stubPath, smallBody(), askDelay))
+			"  response: {status: 200, headers: {Content-Type: application/json}, body: '%s'}\n  delay: %v\n", stubPath, smallBody(), delay))
 		if err != nil {
 			return server{}, err
 		}
