@@ -23,7 +23,8 @@ func (t *tape) response(p []byte) {
 func (t *tape) done(x *Exchange) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	rec := x.Exchange
-	rec.Request.Body.Bytes = nil // the tape has them
-	t.to.Done(&rec)
+	held := x.Request.Body.Bytes
+	x.Request.Body.Bytes = nil // the tape has them
+	t.to.Done(&x.Exchange)     // which copies it
+	x.Request.Body.Bytes = held
 }

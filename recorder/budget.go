@@ -20,6 +20,11 @@ func (b *budget) take(n int64) bool { return b.takeUpTo(n, b.limit-b.limit/16) }
 // takeName reserves n bytes for the name of a lost exchange.
 func (b *budget) takeName(n int64) bool { return b.takeUpTo(n, b.limit) }
 
+// roomy reports whether at least half is free. Only then does a body begin to
+// go to a file: where the disk does not keep up, some are kept whole, and not all
+// begun and none ended.
+func (b *budget) roomy() bool { return b.held.Load() <= b.limit/2 }
+
 func (b *budget) takeUpTo(n, limit int64) bool {
 	if b.held.Add(n) > limit {
 		b.held.Add(-n)

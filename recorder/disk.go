@@ -32,8 +32,9 @@ type disk interface {
 // spool is a body on its way to a file.
 type spool interface {
 	Write(p []byte) (int, error)
-	// Commit makes the file last, and sets what b says of it.
-	Commit(b *fixtures.Body) (taken []string, err error)
+	// Commit makes the file last, and sets what b says of it. What is there
+	// already, by its SHA-256, is not kept twice.
+	Commit(b *fixtures.Body, there func(sha string) bool) (taken []string, err error)
 	Abort() error
 }
 
@@ -85,9 +86,13 @@ type fileSpool struct {
 	d *files
 }
 
-func (s *fileSpool) Commit(b *fixtures.Body) ([]string, error) {
-	taken, err := s.BodyWriter.Commit(b)
-	if err == nil {
+func (s *fileSpool) Commit(b *fixtures.Body, there func(sha string) bool) ([]string, error) {
+	fresh := false
+	taken, err := s.CommitUnless(b, func(sha string) bool {
+		fresh = !there(sha)
+		return !fresh
+	})
+	if err == nil && fresh {
 		s.d.mu.Lock()
 		defer s.d.mu.Unlock()
 		s.d.fresh = append(s.d.fresh, filepath.Join(s.d.dir, cassette.BodyPath(b.File)))

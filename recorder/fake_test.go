@@ -100,7 +100,7 @@ func (s *memorySpool) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func (s *memorySpool) Commit(b *fixtures.Body) ([]string, error) {
+func (s *memorySpool) Commit(b *fixtures.Body, _ func(string) bool) ([]string, error) {
 	s.d.mu.Lock()
 	defer s.d.mu.Unlock()
 	s.d.open--
@@ -199,11 +199,11 @@ func wantEmpty(t testing.TB, r *Recorder) {
 // nowhere is a disk that forgets.
 type nowhere struct{}
 
-func (nowhere) write([]byte) error                                    { return nil }
-func (nowhere) sync() error                                           { return nil }
-func (nowhere) manifest(*cassette.Manifest) error                     { return nil }
-func (nowhere) close() error                                          { return nil }
-func (nowhere) body(fixtures.Header, *redact.Redactor) (spool, error) { return nowhere{}, nil }
-func (nowhere) Write(p []byte) (int, error)                           { return len(p), nil }
-func (nowhere) Commit(*fixtures.Body) ([]string, error)               { return nil, nil }
-func (nowhere) Abort() error                                          { return nil }
+func (nowhere) write([]byte) error                                         { return nil }
+func (nowhere) sync() error                                                { return nil }
+func (nowhere) manifest(*cassette.Manifest) error                          { return nil }
+func (nowhere) close() error                                               { return nil }
+func (nowhere) body(fixtures.Header, *redact.Redactor) (spool, error)      { return nowhere{}, nil }
+func (nowhere) Write(p []byte) (int, error)                                { return len(p), nil }
+func (nowhere) Commit(*fixtures.Body, func(string) bool) ([]string, error) { return nil, nil }
+func (nowhere) Abort() error                                               { return nil }

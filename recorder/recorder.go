@@ -19,8 +19,10 @@ type Recorder struct {
 	manifest *cassette.Manifest
 	base     uint64 // added to IDs: the highest that was there already
 	budget   budget
+	library  library
 
 	wake chan struct{} // holds one token while the queue is not empty
+	full chan struct{} // holds one while the queue should not grow any more
 
 	mu      sync.Mutex
 	queue   []event
@@ -81,12 +83,15 @@ func New(dir string, o Options) (*Recorder, error) {
 }
 
 func newRecorder(d disk, m *cassette.Manifest, o Options) *Recorder {
-	return &Recorder{
+	r := &Recorder{
 		o: o, disk: d, manifest: m,
 		budget: budget{limit: o.Budget},
 		wake:   make(chan struct{}, 1),
+		full:   make(chan struct{}, 1),
 		counts: Stats{Dropped: map[Reason]uint64{}},
 	}
+	r.library = library{budget: &r.budget, limit: o.Budget / 8}
+	return r
 }
 
 // Begin starts the recording of an exchange whose request's head is known; nil
@@ -116,7 +121,7 @@ func (r *Recorder) Begin(x *fixtures.Exchange) *Tape {
 	}
 	r.o.Ledger.taken()
 	r.open++
-	return &Tape{r: r, live: x}
+	return &Tape{r: r, live: x, gathered: gatheredPool.Get().(*gathered)}
 }
 
 // Run owns the goroutine that writes. It returns when ctx has ended and
@@ -143,6 +148,7 @@ func (r *Recorder) push(e event) {
 	defer r.mu.Unlock()
 	if r.closed || r.failure != nil {
 		r.budget.give(int64(cap(e.piece)))
+		freeChunk(e.piece)
 		return
 	}
 	r.enqueueLocked(e)
@@ -195,6 +201,13 @@ func (r *Recorder) enqueueLocked(e event) {
 	case r.wake <- struct{}{}:
 	default: // the writer has been told
 	}
+	const many = 512 // events; and a share of the budget
+	if len(r.queue) >= many || r.budget.held.Load() > r.budget.limit/8 {
+		select {
+		case r.full <- struct{}{}:
+		default:
+		}
+	}
 }
 
 // take swaps the queue for an empty one that reuses spare's memory.
@@ -211,15 +224,11 @@ func (r *Recorder) dropLocked(why Reason) {
 	r.o.Ledger.lost(why)
 }
 
-// settled notes that a tape left the queue: kept, lost for a reason, or (both
-// zero) counted before.
-func (r *Recorder) settled(lost Reason) {
+// settled notes that n tapes left the queue, kept or counted before.
+func (r *Recorder) settled(n int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.waiting--
-	if lost != "" {
-		r.dropLocked(lost)
-	}
+	r.waiting -= n
 }
 
 // kept notes n exchanges that are in the file.

@@ -268,6 +268,7 @@ func TestFullDiskStopsTheRecordingOnly(t *testing.T) {
 			open := r.Begin(sample(2))
 			open.ResponseBody([]byte("under way"))
 			record(r, sample(3), "", strings.Repeat("x", 200))
+			time.Sleep(gatherFor)
 			synctest.Wait()
 			open.Done(sample(2))
 			if tape := r.Begin(sample(4)); tape != nil {

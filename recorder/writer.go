@@ -1,31 +1,26 @@
 package recorder
 
 import (
-	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
-	"slices"
 	"time"
-	"unicode/utf8"
 
 	"github.com/understudy-proxy/understudy/fixtures"
 	"github.com/understudy-proxy/understudy/fixtures/cassette"
-	"github.com/understudy-proxy/understudy/fixtures/redact"
 )
 
 // flushSize is how many bytes of lines are gathered before they are written even
 // though more are waiting.
 const flushSize = 256 << 10
 
+// gatherFor is how long the writer lets exchanges gather after it took some: to
+// be woken for each, and to write each by itself, costs more than all the rest.
+// What is ended waits as long at most, unless a disk is slow.
+const gatherFor = 5 * time.Millisecond
+
 // manifestEvery is how often the manifest is brought up to date at most: only
 // so that a recording which is killed still says how much it had dropped.
 const manifestEvery = 5 * time.Second
-
-// maxStored bounds how many stored bodies are remembered, some 10 MiB: an image that
-// is answered over and over is written and synced once.
-const maxStored = 100_000
 
 // writer is the one goroutine that redacts, encodes and writes.
 type writer struct {
@@ -36,6 +31,9 @@ type writer struct {
 	buf     []byte // lines to be written
 	inBuf   uint64 // of them, exchanges that are whole
 	namesIn uint64 // of them, names of dropped ones
+	done    int    // exchanges that left the queue, not told yet
+
+	joined [2][]byte // bodies that came in several chunks; used again
 
 	dirtySince time.Time  // when the oldest unsynced line was encoded; zero for none
 	syncing    bool       // a sync is under way, in a goroutine of its own
@@ -48,8 +46,10 @@ type writer struct {
 func (w *writer) run(ctx context.Context) error {
 	r := w.r
 	w.toldAt = time.Now()
-	timer := time.NewTimer(time.Hour)
+	timer, gather := time.NewTimer(time.Hour), time.NewTimer(time.Hour)
 	defer timer.Stop()
+	defer gather.Stop()
+	var took time.Time
 	var batch []event
 	for ended := false; !ended; {
 		if w.dirtySince.IsZero() || w.syncing {
@@ -59,6 +59,14 @@ func (w *writer) run(ctx context.Context) error {
 		}
 		select {
 		case <-r.wake:
+			if left := gatherFor - time.Since(took); left > 0 {
+				gather.Reset(left)
+				select {
+				case <-gather.C:
+				case <-r.full:
+				case <-ctx.Done():
+				}
+			}
 		case <-timer.C:
 		case err := <-w.synced:
 			w.syncEnded(err)
@@ -67,15 +75,33 @@ func (w *writer) run(ctx context.Context) error {
 			ended = true
 		}
 		batch = r.take(batch)
+		if len(batch) > 0 {
+			took = time.Now()
+		}
 		for i := range batch {
 			w.handle(&batch[i])
-			w.syncIfDue()
+			if i%settleEvery == settleEvery-1 {
+				w.settle()
+				w.syncIfDue()
+			}
 		}
 		clear(batch) // let go of the tapes
+		w.settle()
 		w.flush()
 		w.syncIfDue()
 	}
 	return w.end()
+}
+
+// settleEvery is how many events are handled before others are told of it.
+const settleEvery = 64
+
+// settle makes room in the queue for as many exchanges as were finished.
+func (w *writer) settle() {
+	if w.done > 0 {
+		w.r.settled(w.done)
+		w.done = 0
+	}
 }
 
 func (w *writer) handle(e *event) {
@@ -87,48 +113,19 @@ func (w *writer) handle(e *event) {
 	if w.failed == nil {
 		w.spill(t, e.side, e.piece, e.request, e.response)
 	}
-	w.r.budget.give(int64(cap(e.piece)))
-}
-
-// spill appends p to the file of a body. q and a come with its first piece: the
-// secrets known from them are looked for in the body too.
-func (w *writer) spill(t *Tape, i int, p []byte, q *fixtures.Request, a *fixtures.Response) {
-	s := &t.sides[i]
-	if s.out == nil {
-		h := q.Header
-		if a != nil {
-			h = a.Header
-		}
-		red := w.r.red
-		if red != nil {
-			red = red.Knowing(q, a)
-		}
-		out, err := w.r.disk.body(h, red)
-		if err != nil {
-			w.failBody(fmt.Errorf("create a body's file: %w", err))
-			return
-		}
-		s.out = out
-		w.spooling[t] = true
-	}
-	if _, err := s.out.Write(p); err != nil {
-		w.failBody(fmt.Errorf("write a body: %w", err))
-	}
-}
-
-// spillRest appends what side i had gathered in the end.
-func (w *writer) spillRest(t *Tape, i int, q *fixtures.Request, a *fixtures.Response) {
-	if s := &t.sides[i]; s.spilled && len(s.buf) > 0 && t.lost == "" && w.failed == nil {
-		w.spill(t, i, s.buf, q, a)
-	}
+	w.passed(t, e.side, e.piece)
 }
 
 // finish brings an exchange that is over to its line, or cleans up after it.
 func (w *writer) finish(t *Tape) {
 	lost := w.encode(t)
 	w.abort(t)
-	w.r.budget.give(t.held)
-	w.r.settled(lost)
+	t.release()
+	t.reuse()
+	w.done++
+	if lost != "" {
+		w.r.dropped(1, lost)
+	}
 	if len(w.buf) >= flushSize {
 		w.flush()
 	}
@@ -147,8 +144,9 @@ func (w *writer) encode(t *Tape) Reason {
 	if t.lost != "" {
 		markDropped(x, t.lost)
 	} else {
-		t.sides[request].fill(&x.Request.Body)
-		t.sides[response].fill(&x.Response.Body)
+		for i, b := range [...]*fixtures.Body{request: &x.Request.Body, response: &x.Response.Body} {
+			w.joined[i] = t.sides[i].fill(b, w.joined[i])
+		}
 	}
 	// The rest of bodies in files first, while the secrets in the heads, which
 	// may stand there too, are still known.
@@ -178,70 +176,6 @@ func (w *writer) encode(t *Tape) Reason {
 		w.dirtySince = time.Now()
 	}
 	return ""
-}
-
-// store puts a body that belongs in a file there; others stay in the line. It
-// reports whether the recording goes on.
-func (w *writer) store(t *Tape, i int, b *fixtures.Body, head *fixtures.Header) bool {
-	s, h := &t.sides[i], *head
-	if !s.spilled && len(b.Bytes) > w.r.o.BinaryLimit && !isText(b.Bytes) {
-		sum := sha256.Sum256(b.Bytes)
-		name := hex.EncodeToString(sum[:])
-		if w.stored[name] {
-			b.Bytes, b.File, b.Size = nil, name, int64(len(b.Bytes))
-			return true
-		}
-		out, err := w.r.disk.body(h, nil)
-		if err != nil {
-			w.failBody(fmt.Errorf("create a body's file: %w", err))
-			return false
-		}
-		s.out = out
-		w.spooling[t] = true
-		if _, err := out.Write(b.Bytes); err != nil {
-			w.failBody(fmt.Errorf("write a body: %w", err))
-			return false
-		}
-		b.Bytes = nil
-	}
-	if w.failed != nil {
-		return false
-	}
-	if s.out == nil {
-		return true
-	}
-	out := s.out
-	s.out = nil
-	taken, err := out.Commit(b)
-	if err != nil {
-		_ = out.Abort() // best effort: the error is the one to tell
-		w.failBody(fmt.Errorf("store a body: %w", err))
-		return false
-	}
-	if s.spilled {
-		*head = redact.Resized(h, s.total, b.Size)
-	}
-	if len(w.stored) < maxStored {
-		w.stored[b.File] = true
-	}
-	for _, what := range taken {
-		t.x.Redacted = append(t.x.Redacted, [...]string{"request.body.", "response.body."}[i]+what)
-	}
-	return true
-}
-
-// abort removes the body files of t that were not committed.
-func (w *writer) abort(t *Tape) {
-	if !w.spooling[t] {
-		return
-	}
-	delete(w.spooling, t)
-	for i := range t.sides {
-		if out := t.sides[i].out; out != nil {
-			t.sides[i].out = nil
-			_ = out.Abort() // best effort: a sweep finds what is left
-		}
-	}
 }
 
 // flush writes the lines gathered so far.
@@ -329,6 +263,7 @@ func (w *writer) end() error {
 	for t := range w.spooling { // unfinished, and counted by shut
 		w.abort(t)
 	}
+	r.library.empty()
 	w.flush()
 	if w.syncing {
 		w.syncEnded(<-w.synced)
@@ -363,52 +298,3 @@ func (w *writer) countDropped() uint64 {
 	}
 	return n
 }
-
-// own gives x copies of everything that redaction edits or that the pipeline
-// still reads.
-func own(x *fixtures.Exchange) {
-	x.Request.Header, x.Request.Trailer = x.Request.Header.Clone(), x.Request.Trailer.Clone()
-	x.Response.Header, x.Response.Trailer = x.Response.Header.Clone(), x.Response.Trailer.Clone()
-	x.Response.Informational = slices.Clone(x.Response.Informational)
-	for i := range x.Response.Informational {
-		in := &x.Response.Informational[i]
-		in.Header = in.Header.Clone()
-	}
-	x.Request.Body.Frames = slices.Clone(x.Request.Body.Frames)
-	x.Response.Body.Frames = slices.Clone(x.Response.Body.Frames)
-	x.Request.Body.Bytes = bytes.Clone(x.Request.Body.Bytes)
-	x.Response.Body.Bytes = bytes.Clone(x.Response.Body.Bytes)
-	x.Redacted = slices.Clone(x.Redacted)
-}
-
-// fill puts what a tape gathered into b; a spilled body is stored later. Where
-// the tape was given nothing, b keeps what the caller put there.
-func (s *side) fill(b *fixtures.Body) {
-	switch {
-	case s.spilled:
-		b.Bytes, b.Size = nil, s.total
-	case s.total > 0:
-		b.Bytes, b.Size = s.buf, s.total
-	default:
-		b.Size = int64(len(b.Bytes))
-	}
-	var sum int64
-	for _, f := range b.Frames {
-		sum += int64(f.Size)
-	}
-	if sum != b.Size {
-		b.Frames = nil // a rhythm of other bytes than these
-	}
-}
-
-// markDropped turns x into the name of a lost exchange: heads and times, no
-// bodies, and an outcome that keeps replay from answering with it.
-func markDropped(x *fixtures.Exchange, why Reason) {
-	x.Request.Body = fixtures.Body{}
-	x.Response.Body = fixtures.Body{}
-	x.Error = "the recording of it was lost: " + string(why)
-	x.Outcome = fixtures.OutcomeDropped
-}
-
-// isText reports whether a body reads as text, and so stays in its line.
-func isText(p []byte) bool { return utf8.Valid(p) && bytes.IndexByte(p, 0) < 0 }
