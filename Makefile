@@ -9,7 +9,7 @@ LDFLAGS := -s -w -X github.com/understudy-proxy/understudy/internal/app.Version=
 TOOL    := $(GO) tool -modfile=tools/go.mod
 FUZZTIME ?= 10s
 
-.PHONY: help demo build test check bench perf perf-peers lint fmt fuzz deps clean
+.PHONY: help demo build test check bench perf gate-ci perf-peers lint fmt fuzz deps clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -31,6 +31,9 @@ bench: ## microbenchmarks; compare two runs with benchstat
 
 perf: build ## measure the proxy's own overhead against the budget of gate.yaml
 	$(BIN) gate --budget gate.yaml
+
+gate-ci: build ## compare with a build of an earlier commit, as CI does: 4 minutes at most
+	@GO='$(GO)' sh tools/gate-ci.sh $(BIN)
 
 # The peers that are no Debian packages live outside the tree. What is missing
 # is left out, and said, with what installs it. PEERS_FLAGS=-quick takes minutes.

@@ -6,10 +6,10 @@ sudo=
 [ "$(id -u)" = 0 ] || sudo=sudo
 $sudo apt-get update -qq
 # nodejs may already be there from elsewhere; Debian's is only wanted where none is.
-want="gcc libc6-dev curl nftables nginx-light wrk python3 python3-requests kmod iproute2"
+want="gcc libc6-dev curl nftables nginx-light haproxy openssl wrk python3 python3-requests kmod iproute2"
 # Debian has user-mode Linux for these alone.
 case "$(dpkg --print-architecture)" in amd64|i386) want="$want user-mode-linux" ;; esac
 command -v node >/dev/null 2>&1 || want="$want nodejs"
 command -v javac >/dev/null 2>&1 || want="$want default-jdk-headless"
-# A freshly installed nginx must not start a server of its own.
+# Freshly installed, nginx and HAProxy must not start servers of their own.
 $sudo env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -y -qq --no-install-recommends $want

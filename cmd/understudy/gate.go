@@ -29,7 +29,7 @@ type gateFlags struct {
 	jsonFile, junit         string
 	markdown, html          string
 	asJSON, quietly, github bool
-	ci                      bool
+	ci, together            bool
 }
 
 func newGate() *cobra.Command {
@@ -51,6 +51,7 @@ func newGate() *cobra.Command {
 	f.StringSliceVar(&g.names, "scenario", nil, "measure only `NAME` (repeatable), or all: "+strings.Join(gateNames(), ", "))
 	f.IntSliceVar(&o.Connections, "connections", []int{16}, "keep `N` connections open; several numbers are measured one after the other: 1,16,64")
 	f.StringVar(&g.baseline, "baseline", "", "compare with the understudy at `PATH` instead of with going direct")
+	f.BoolVar(&g.together, "together", false, "with --baseline: load both builds at once, all on one CPU: tells CPU time apart much sooner, and says nothing about throughput")
 	f.StringVar(&g.url, "url", "", "measure a way of your own to `URL`")
 	f.StringVar(&g.via, "via", "", "with --url: through the forward proxy at `URL`")
 	f.StringVar(&g.proxied, "proxied", "", "with --url: `URL` is the same behind your reverse proxy")
@@ -108,12 +109,20 @@ func newGate() *cobra.Command {
 
 func measureGate(ctx context.Context, exe string, o gate.Options) (r *gate.Report, err error) {
 	load, stop := gate.CommandLoader(exe, "gate-load")
+	other, stopOther := gate.CommandLoader(exe, "gate-load")
 	defer func() {
-		if e := stop(); ctx.Err() == nil {
+		if e := errors.Join(stop(), stopOther()); ctx.Err() == nil {
 			err = errors.Join(err, e)
 		}
 	}()
-	o.Load = load
+	o.Load, o.Other = load, other
+	if o.Together {
+		undo, err := gate.OneCPU()
+		if err != nil {
+			return nil, err
+		}
+		defer func() { _ = undo() }() // it ends soon, and did what it was for
+	}
 	if o.Upstream == nil {
 		o.Upstream = gate.CommandUpstream(exe, "gate-upstream")
 	}
@@ -176,7 +185,7 @@ func (g *gateFlags) prepare(o *gate.Options) error {
 		if info, err := os.Stat(g.baseline); err != nil || info.IsDir() || info.Mode()&0o111 == 0 {
 			return app.BadInput(fmt.Errorf("--baseline: want a program, got %s", g.baseline))
 		}
-		o.Against = gate.AgainstBaseline
+		o.Against, o.Together = gate.AgainstBaseline, g.together
 	}
 	names := g.names
 	if len(names) == 0 && o.Budget != nil {
@@ -212,6 +221,8 @@ func (g *gateFlags) check(o *gate.Options) error {
 		return fmt.Errorf("--protocol: want http/1.1 or h2, got %q", g.protocol)
 	case g.like.PID != 0 && g.via == "" && g.proxied == "":
 		return errors.New("--pid belongs to --via or --proxied: the process of your proxy")
+	case g.together && g.baseline == "":
+		return errors.New("--together belongs to --baseline")
 	case g.url != "" && (g.baseline != "" || len(g.names) > 0):
 		return errors.New("--url has no --scenario and no --baseline")
 	case slices.Min(append([]int{1}, o.Connections...)) < 1 || len(o.Connections) == 0:

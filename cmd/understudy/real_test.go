@@ -38,7 +38,7 @@ func TestReal(t *testing.T) {
 	t.Run("together", func(t *testing.T) {
 		for name, story := range map[string]func(*testing.T){
 			"Matrix": s.testMatrix, "Wrk": s.testWrk, "Command": s.testCommand,
-			"Lossy": s.testLossy, "BadInput": s.testBadInput,
+			"Lossy": s.testLossy, "BadInput": s.testBadInput, "Differ": s.testDiffer, "Resumption": s.testResumption,
 		} {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
@@ -56,7 +56,7 @@ type stage struct {
 	user      int // who runs the program; 0 for who runs the test
 }
 
-func newStage(t *testing.T) *stage {
+func newStage(t testing.TB) *stage {
 	t.Helper()
 	dir := t.TempDir()
 	s := &stage{bin: filepath.Join(dir, "understudy"), home: dir, caFile: filepath.Join(dir, "ca.pem")}
@@ -86,7 +86,7 @@ func newStage(t *testing.T) *stage {
 
 // need returns the path of each program. Where one is missing the test is skipped
 // or, in CI, fails.
-func need(t *testing.T, programs ...string) []string {
+func need(t testing.TB, programs ...string) []string {
 	t.Helper()
 	var paths []string
 	for _, p := range programs {
@@ -103,7 +103,7 @@ func need(t *testing.T, programs ...string) []string {
 }
 
 // lacking ends a test that cannot run here.
-func lacking(t *testing.T, what string) {
+func lacking(t testing.TB, what string) {
 	t.Helper()
 	text := what + " is not on this machine; make deps installs it"
 	if os.Getenv("UNDERSTUDY_INTERNAL_TEST_ALL") != "" {
@@ -146,7 +146,7 @@ type act struct {
 }
 
 // start runs understudy and returns once it serves. It is ended with the test.
-func (s *stage) start(t *testing.T, args ...string) *act {
+func (s *stage) start(t testing.TB, args ...string) *act {
 	t.Helper()
 	a := &act{cmd: exec.Command(s.bin, append(args, "--json")...), ended: make(chan struct{}), more: make(chan struct{}, 1)}
 	a.cmd.Env = s.environ()
@@ -191,7 +191,7 @@ func (s *stage) start(t *testing.T, args ...string) *act {
 }
 
 // wait returns the first event of a kind once it is there.
-func (a *act) wait(t *testing.T, kind string) map[string]any {
+func (a *act) wait(t testing.TB, kind string) map[string]any {
 	t.Helper()
 	deadline := time.After(time.Minute)
 	for {
@@ -223,7 +223,7 @@ func (a *act) event(kind string) map[string]any {
 }
 
 // address is where a listener is; to tells reverse ones apart.
-func (a *act) address(t *testing.T, kind, to string) string {
+func (a *act) address(t testing.TB, kind, to string) string {
 	t.Helper()
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -241,7 +241,7 @@ func (a *act) address(t *testing.T, kind, to string) string {
 }
 
 // stop drains the run and returns its exit code.
-func (a *act) stop(t *testing.T) int {
+func (a *act) stop(t testing.TB) int {
 	t.Helper()
 	if err := a.cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		t.Fatal(err)
@@ -286,7 +286,7 @@ func (a *act) report(t *testing.T) report {
 }
 
 // command runs a program to its end and returns what it said.
-func (s *stage) command(t *testing.T, env []string, name string, args ...string) (stdout, stderr string, code int) {
+func (s *stage) command(t testing.TB, env []string, name string, args ...string) (stdout, stderr string, code int) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()

@@ -31,7 +31,7 @@ var upstreamNames = []string{"nginx.test", "python.test", "node.test", "httpbin.
 // identity is the certificate of the upstreams, by a CA that only they know.
 type identity struct{ ca, cert, key string } // files
 
-func newIdentity(t *testing.T, dir string) identity {
+func newIdentity(t testing.TB, dir string) identity {
 	t.Helper()
 	id := identity{filepath.Join(dir, "upstream-ca.pem"), filepath.Join(dir, "upstream.pem"), filepath.Join(dir, "upstream.key")}
 	caKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

@@ -28,7 +28,7 @@ var figures = []figure{
 	{name: "cpu_ratio", unit: UnitRatio, against: AgainstBaseline, values: ratio(seconds(cpuOf), cpu), transform: math.Exp},
 	{name: "p50_ratio", unit: UnitRatio, values: ratio(seconds(p50), 0), transform: math.Exp},
 	{name: "p99_ratio", unit: UnitRatio, values: ratio(seconds(p99), 0), transform: math.Exp},
-	{name: "throughput_ratio", unit: UnitRatio, atLeast: true, values: ratio(throughput, 0), transform: math.Exp},
+	{name: "throughput_ratio", unit: UnitRatio, atLeast: true, values: ratio(throughput, rate), transform: math.Exp},
 	{name: "cpu_per_request", unit: UnitNanoseconds, values: own(func(b block) float64 { return float64(b.CPU) }, cpu)},
 	{name: "allocs_ratio", unit: UnitRatio, against: AgainstBaseline, values: allocsRatio},
 	{name: "allocs_per_request", unit: UnitCount, values: allocs},
@@ -48,6 +48,7 @@ type kind int
 const (
 	cpu kind = iota + 1
 	rss
+	rate
 )
 
 func p50(b block) time.Duration   { return b.P50 }
@@ -94,6 +95,8 @@ func (b *block) lacks(k kind) string {
 		return b.NoCPU
 	case k == cpu && b.CPU <= 0:
 		return "no CPU time was used; longer blocks help"
+	case k == rate && b.Level:
+		return "both sides were asked at the same rate"
 	case k == rss && b.RSS <= 0:
 		return "the memory of the proxy's process is unknown"
 	}

@@ -77,8 +77,13 @@ type Options struct {
 	Budget *Budget // nil judges nothing, and the report says so
 	// Known are names that the budget may have limits for besides those of Scenarios.
 	Known []string
+	// Together loads both sides of a pair at the same time and at the same rate,
+	// instead of by turns. Only against a baseline; see OneCPU.
+	Together bool
 	// Load runs one block's load; default RunLoad, in this process.
 	Load Loader
+	// Other runs the other side's load where both run at once; default RunLoad.
+	Other Loader
 	// Upstream starts the upstream; default InProcessUpstream.
 	Upstream func(ctx context.Context) (*Upstream, error)
 	// Progress is told what is going on, a line at a time; nil for silence.
@@ -110,6 +115,9 @@ func (o Options) withDefaults() (Options, error) {
 	if o.Load == nil {
 		o.Load = RunLoad
 	}
+	if o.Other == nil {
+		o.Other = RunLoad
+	}
 	if o.Upstream == nil {
 		o.Upstream = InProcessUpstream
 	}
@@ -125,6 +133,8 @@ func (o Options) check() error {
 		return errors.New("measure overhead: no scenario")
 	case slices.Min(o.Connections) < 1 || o.Block < 0 || o.Rate < 0:
 		return errors.New("measure overhead: want connections above 0, and no negative block or rate")
+	case o.Together && o.Against != AgainstBaseline:
+		return errors.New("measure overhead: only a baseline can be measured together with this build")
 	case !(o.Level > 0 && o.Level < 1):
 		return fmt.Errorf("measure overhead: want a level in (0, 1), got %v", o.Level)
 	}
@@ -186,7 +196,10 @@ func runScenario(ctx context.Context, s Scenario, n int, up *Upstream, o Options
 	}
 	p := &probe{
 		load: o.Load, base: LoadOptions{Connections: n}, names: [2]string{string(o.Against), "proxied"},
-		half: o.Block / 2, rate: o.Rate, starts: [2]Start{against, s.Start}, upstream: up,
+		half: o.Block / 2, rate: o.Rate, share: openShare, starts: [2]Start{against, s.Start}, upstream: up,
+	}
+	if o.Together {
+		p.share = togetherShare
 	}
 	defer func() {
 		if e := p.stop(); e != nil {
@@ -205,7 +218,11 @@ func runScenario(ctx context.Context, s Scenario, n int, up *Upstream, o Options
 	if err != nil {
 		return nil, err
 	}
-	return measure(ctx, subject{name: s.Name, title: name, connections: n, allocs: counted}, p, o)
+	var from sampler = p
+	if o.Together {
+		from = &together{probe: p, loads: [2]Loader{o.Load, o.Other}}
+	}
+	return measure(ctx, subject{name: s.Name, title: name, connections: n, allocs: counted}, from, o)
 }
 
 func connections(n int) string {

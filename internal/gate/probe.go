@@ -27,6 +27,7 @@ type block struct {
 	Requests       int
 	Errors         int
 	Empty          bool // one of its loops has no answer
+	Level          bool // asked at a rate that both sides get: there is no throughput
 	FirstError     string
 }
 
@@ -44,6 +45,7 @@ type probe struct {
 	ends  [2]Endpoint
 	half  time.Duration
 	rate  float64 // 0 until warmUp has chosen it
+	share float64 // of the slower side's throughput, for the rate
 
 	starts   [2]Start
 	upstream *Upstream
@@ -110,17 +112,21 @@ func (p *probe) warmUp(ctx context.Context) error {
 		}
 	}
 	if p.rate == 0 {
-		p.rate = slowest * openShare
+		p.rate = slowest * p.share
 	}
 	return nil
 }
 
+// load is base, sent to the endpoint.
+func (at *Endpoint) load(base LoadOptions) LoadOptions {
+	base.URL, base.Spread, base.ProxyURL, base.HTTP2, base.Header = at.URL, at.Spread, at.ProxyURL, at.HTTP2, at.Header
+	base.Roots, base.PID = at.Roots, at.PID
+	return base
+}
+
 // run loads one side for half a block; rate 0 is a closed loop.
 func (p *probe) run(ctx context.Context, s side, rate float64) (LoadResult, error) {
-	o := p.base
-	at := &p.ends[s]
-	o.URL, o.Spread, o.ProxyURL, o.HTTP2, o.Header = at.URL, at.Spread, at.ProxyURL, at.HTTP2, at.Header
-	o.Roots, o.PID = at.Roots, at.PID
+	o := p.ends[s].load(p.base)
 	o.Duration, o.Rate = p.half, rate
 	r, err := p.load(ctx, o)
 	if err != nil {
@@ -143,16 +149,7 @@ func (p *probe) sample(ctx context.Context, s side) (block, error) {
 	if err != nil {
 		return b, err
 	}
-	// What lies outside the block costs the proxy as well.
-	served := closed.Requests + closed.Outside
-	switch {
-	case closed.NoCPU != "":
-		b.NoCPU = closed.NoCPU
-	case served == 0:
-		b.NoCPU = "no request succeeded"
-	default:
-		b.CPU = closed.CPU / time.Duration(served)
-	}
+	b.CPU, b.NoCPU = perRequest(closed)
 	b.P50, b.P99, b.P999, b.Curve = open.Latency.P50, open.Latency.P99, open.P999, open.Curve
 	b.Throughput, b.RSS = closed.Throughput(), max(closed.RSS, open.RSS)
 	b.Requests, b.Errors = closed.Requests+open.Requests, closed.Errors+open.Errors

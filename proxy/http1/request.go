@@ -37,6 +37,7 @@ func parseRequest(head string, lines int, r *wire.Request) (requestInfo, error) 
 	}
 	var fr fieldFraming
 	hosts, host := 0, ""
+	interim := false // the one expectation there is
 	for head != "" {
 		line, head = cutLine(head)
 		f, reason := cutField(line)
@@ -59,7 +60,14 @@ func parseRequest(head string, lines int, r *wire.Request) (requestInfo, error) 
 			// Old clients of forward proxies say it this way.
 			in.keep = in.keep || hasToken(f.Value, "keep-alive")
 		case expectField:
-			in.expect = in.expect || fold(f.Value, "100-continue")
+			if in.expect {
+				return in, bad("more than one Expect field")
+			}
+			in.expect, interim = true, fold(f.Value, "100-continue")
+		case otherField:
+			if fold(f.Name, "Trailer") && announcesFraming(f.Value) {
+				return in, bad("Trailer announces a field that is not allowed there")
+			}
 		}
 	}
 	switch {
@@ -68,7 +76,7 @@ func parseRequest(head string, lines int, r *wire.Request) (requestInfo, error) 
 	case hosts == 0 && !in.old && !in.connect:
 		// A CONNECT brings its authority as target; many tunnels send no more.
 		return in, bad("no Host field")
-	case host != "" && !validAuthority(host, false):
+	case host != "" && !validAuthority(host, false), hosts > 0 && host == "" && r.Absolute:
 		return in, bad("malformed Host field")
 	}
 	if r.Host == "" {
@@ -81,7 +89,7 @@ func parseRequest(head string, lines int, r *wire.Request) (requestInfo, error) 
 	if err := fr.request(r, &in); err != nil {
 		return in, err
 	}
-	in.expect = in.expect && in.body != noBody
+	in.expect = in.expect && interim && in.body != noBody
 	return in, nil
 }
 
@@ -103,6 +111,9 @@ func parseRequestLine(line string, r *wire.Request, in *requestInfo) error {
 			class[version[5]]&isHex != 0 && version[5] <= '9' && class[version[7]]&isHex != 0 && version[7] <= '9' {
 			return &BadRequestError{Status: 505, Reason: "HTTP version not supported: " + version}
 		}
+		return bad("malformed request line")
+	}
+	if method == "PRI" { // reserved, so that HTTP/2's preface is never taken for a request (RFC 9113, 11.6)
 		return bad("malformed request line")
 	}
 	r.Method = method
@@ -138,14 +149,8 @@ func parseRequestLine(line string, r *wire.Request, in *requestInfo) error {
 // or "*" for OPTIONS without a query (RFC 9112, 3.2.4).
 func splitAbsolute(target string, r *wire.Request) bool {
 	scheme, rest, ok := strings.Cut(target, "://")
-	if !ok || scheme == "" || scheme[0]|0x20 < 'a' || scheme[0]|0x20 > 'z' {
+	if !ok || scheme == "" || scheme[0]|0x20 < 'a' || scheme[0]|0x20 > 'z' || !all(scheme, isScheme) {
 		return false
-	}
-	for i := 1; i < len(scheme); i++ {
-		c := scheme[i]
-		if l := c | 0x20; (l < 'a' || l > 'z') && (c < '0' || c > '9') && c != '+' && c != '-' && c != '.' {
-			return false
-		}
 	}
 	end := strings.IndexAny(rest, "/?")
 	if end < 0 {
@@ -162,6 +167,12 @@ func splitAbsolute(target string, r *wire.Request) bool {
 		r.Target = "/" + r.Target
 	}
 	return true
+}
+
+// announcesFraming reports whether a Trailer field lists one that a trailer
+// section must not have (RFC 9110, 6.5.1).
+func announcesFraming(list string) bool {
+	return hasToken(list, "Content-Length") || hasToken(list, "Transfer-Encoding") || hasToken(list, "Host") || hasToken(list, "Trailer")
 }
 
 // fieldFraming gathers Content-Length and Transfer-Encoding over a head.
@@ -212,6 +223,8 @@ func (f *fieldFraming) request(r *wire.Request, in *requestInfo) error {
 		return bad("Content-Length and Transfer-Encoding together")
 	case f.badLength:
 		return bad("malformed or conflicting Content-Length")
+	case f.lengths > 1: // RFC 9112, 6.3 allows equal ones. No client needs that, and nginx refuses them
+		return bad("more than one Content-Length")
 	case f.badCoding:
 		return bad("malformed Transfer-Encoding")
 	case f.chunkTwice:

@@ -123,7 +123,7 @@ func appendRequestLine(b []byte, r *wire.Request) ([]byte, error) {
 	}
 	b = append(append(b, r.Method...), ' ')
 	if r.Absolute {
-		if r.Scheme == "" || !all(r.Scheme, isName) || !validAuthority(r.Host, false) {
+		if r.Scheme == "" || !all(r.Scheme, isScheme) || !validAuthority(r.Host, false) {
 			return nil, fmt.Errorf("%q is no origin", r.Scheme+"://"+r.Host)
 		}
 		b = append(append(append(b, r.Scheme...), "://"...), r.Host...)

@@ -12,7 +12,8 @@ const (
 	isToken  = 1 << iota // RFC 9110, 5.6.2
 	isText               // RFC 9110, 5.5: field content, HTAB, SP and obs-text
 	isTarget             // request target: no white space, no control, no '#'
-	isName               // RFC 3986, 3.2.2: reg-name without pct-encoded
+	isScheme             // RFC 3986, 3.1
+	isName               // RFC 3986, 3.2.2: reg-name's unreserved characters. Clients need no others, and nginx refuses some
 	isHex
 )
 
@@ -28,7 +29,10 @@ var class = func() (t [256]uint8) {
 		if c > ' ' && c != 0x7f && c != '#' {
 			t[c] |= isTarget
 		}
-		if alnum || c < 0x80 && strings.IndexByte("-._~!$&'()*+,;=", byte(c)) >= 0 {
+		if alnum || c == '+' || c == '-' || c == '.' {
+			t[c] |= isScheme
+		}
+		if alnum || c == '-' || c == '.' || c == '_' || c == '~' {
 			t[c] |= isName
 		}
 		if c >= '0' && c <= '9' || c >= 'a' && c <= 'f' || c >= 'A' && c <= 'F' {
@@ -146,7 +150,7 @@ func parseLength(s string) (int64, bool) {
 }
 
 // validAuthority reports whether s is host or host:port, without user
-// information. needPort asks for a port from 1 to 65535.
+// information and without an empty label amid the host. needPort asks for a port from 1 to 65535.
 func validAuthority(s string, needPort bool) bool {
 	host, port := s, ""
 	switch {
@@ -164,7 +168,7 @@ func validAuthority(s string, needPort bool) bool {
 		if i := strings.IndexByte(s, ':'); i >= 0 {
 			host, port = s[:i], s[i:]
 		}
-		if host == "" || !all(host, isName) {
+		if host == "" || !all(host, isName) || strings.Contains(host, "..") {
 			return false
 		}
 	}
