@@ -56,7 +56,7 @@ func Apply(ctx context.Context, target Target, link Link) (*Applied, error) {
 // ApplyOver is Apply for who has written down before what was found, by Look.
 func ApplyOver(ctx context.Context, target Target, link Link, found Found) (_ *Applied, err error) {
 	a := &Applied{target: target, found: found, ends: map[Direction]*end{}}
-	if a.conn, err = dial(target.Namespace); err != nil {
+	if a.conn, err = target.dial(); err != nil {
 		return nil, err
 	}
 	defer func() {
@@ -94,7 +94,7 @@ func (a *Applied) prepare() error {
 			}
 		}
 		if a.found.GSOMaxSegs != 0 {
-			if err := a.conn.links.LinkSetGSOMaxSegs(l, 1); err != nil {
+			if err := a.conn.setLink(a.found.Index, unix.IFLA_GSO_MAX_SEGS, 1); err != nil {
 				return fmt.Errorf("set gso_max_segs: %w", err)
 			}
 		}
