@@ -19,7 +19,9 @@ func netlinkIn(t *testing.T, ns *os.File) *os.File {
 	t.Helper()
 	var fd int
 	var err error
-	within(ns, func() { fd, err = unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_ROUTE) })
+	within(ns, func() {
+		fd, err = unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_ROUTE)
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -23,6 +23,9 @@ func (p *parts) report() {
 		if p.output != "" {
 			fields["cassette"] = p.output
 		}
+		if link := p.linkReport(); link != nil {
+			fields["link"] = link
+		}
 		p.events.Note("report", "", fields)
 		return
 	}
@@ -45,6 +48,7 @@ func (p *parts) report() {
 		}
 	}
 	b.WriteString(tellRefusedUDP(p.refusedUDP))
+	b.WriteString(p.linkText())
 	if p.c.Mode == config.ModeReplay && p.player != nil {
 		if n := len(p.player.unused()); n > 0 {
 			fmt.Fprintf(&b, "\n%d of %d recorded exchanges and stubs were never asked for\n", n, p.player.exchanges+p.player.stubs)
