@@ -32,7 +32,7 @@ type Applied struct {
 type end struct {
 	index int // of the interface: the target's own, or the ifb's
 	name  string
-	asked Conditions // as resolved
+	now   Conditions // in force, as read back; with the distributions, which the kernel does not tell
 	// slotTable is set once a table of slots went out: it cannot be taken back, and
 	// slots of a plain range need a table from then on.
 	slotTable bool
@@ -56,7 +56,7 @@ func Apply(ctx context.Context, target Target, link Link) (*Applied, error) {
 // ApplyOver is Apply for who has written down before what was found, by Look.
 func ApplyOver(ctx context.Context, target Target, link Link, found Found) (_ *Applied, err error) {
 	a := &Applied{target: target, found: found, ends: map[Direction]*end{}}
-	if a.conn, err = dial(target.Namespace); err != nil {
+	if a.conn, err = target.dial(); err != nil {
 		return nil, err
 	}
 	defer func() {
@@ -94,7 +94,7 @@ func (a *Applied) prepare() error {
 			}
 		}
 		if a.found.GSOMaxSegs != 0 {
-			if err := a.conn.links.LinkSetGSOMaxSegs(l, 1); err != nil {
+			if err := a.conn.setLink(a.found.Index, unix.IFLA_GSO_MAX_SEGS, 1); err != nil {
 				return fmt.Errorf("set gso_max_segs: %w", err)
 			}
 		}
@@ -167,7 +167,7 @@ func (a *Applied) set(ctx context.Context, link Link) error {
 
 // setEnd sends conditions, reads them back and compares.
 func (a *Applied) setEnd(e *end, d Direction, c Conditions) ([]Finding, error) {
-	asked := c
+	table, slotTable := c.Distribution, c.Slot.Distribution
 	if c.Seed != 0 && e.changes > 0 {
 		c.Seed = mix(c.Seed, e.changes)
 	}
@@ -208,7 +208,8 @@ func (a *Applied) setEnd(e *end, d Direction, c Conditions) ([]Finding, error) {
 	if diff := Difference(want, had); len(diff) > 0 {
 		return nil, fmt.Errorf("the kernel did not take it as asked: %s", strings.Join(diff, "; "))
 	}
-	e.asked = asked
+	e.now = want
+	e.now.Distribution, e.now.Slot.Distribution = table, slotTable
 	return findings, nil
 }
 
@@ -255,6 +256,18 @@ func (a *Applied) Counters() (map[Direction]Counters, error) {
 		out[d] = q.counters
 	}
 	return out, nil
+}
+
+// Conditions are what is in force in each shaped direction: resolved, in the kernel's
+// units, and without a seed where the kernel has none.
+func (a *Applied) Conditions() map[Direction]Conditions {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	out := map[Direction]Conditions{}
+	for d, e := range a.ends {
+		out[d] = e.now
+	}
+	return out
 }
 
 // Findings are what there is to say about the conditions in force: how a limit was

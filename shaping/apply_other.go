@@ -23,6 +23,9 @@ func (*Applied) Change(context.Context, Link) error { return unsupported("change
 // Counters reads what was counted. Here it is errors.ErrUnsupported.
 func (*Applied) Counters() (map[Direction]Counters, error) { return nil, unsupported("counters") }
 
+// Conditions are what is in force. Here nothing is.
+func (*Applied) Conditions() map[Direction]Conditions { return nil }
+
 // Findings are what there is to say. Here there is nothing.
 func (*Applied) Findings() []Finding { return nil }
 

@@ -116,6 +116,11 @@ func (c Conditions) String() string {
 	return strings.Join(parts, ",")
 }
 
+// Random reports whether chance has a part in what c does.
+func (c Conditions) Random() bool {
+	return c.loses() || c.Jitter > 0 || c.Duplicate > 0 || c.Corrupt > 0 || c.Reorder > 0 || c.Slot.DistJitter > 0 || c.Slot.MaxDelay > c.Slot.MinDelay
+}
+
 // loses reports whether c loses packets on purpose.
 func (c *Conditions) loses() bool {
 	return c.Loss > 0 || c.GilbertElliott != GilbertElliott{} || c.FourState != FourState{}

@@ -15,14 +15,30 @@ import (
 
 // conn talks netlink in one network namespace. It is not for concurrent use.
 type conn struct {
-	links  *netlink.Handle
-	socket *nl.NetlinkSocket // for what the library cannot say
-	pid    uint32            // the socket's
+	links  *netlink.Handle // nil over a socket that was given
+	socket messages        // for what the library cannot say
+	pid    uint32          // the socket's
 	seq    uint32
 }
 
 // netlinkTime bounds each answer: a kernel that does not give one must not hang us.
 const netlinkTime = 10 * time.Second
+
+// dial reaches the target, by its socket if it has one.
+func (t Target) dial() (*conn, error) {
+	if t.Socket != nil {
+		return borrow(t.Socket)
+	}
+	return dial(t.Namespace)
+}
+
+// dialNamespace is dial for what takes more than messages over one socket.
+func (t Target) dialNamespace() (*conn, error) {
+	if t.Socket != nil {
+		return nil, fmt.Errorf("%s is reached by a socket alone: %w", t.Interface, errors.ErrUnsupported)
+	}
+	return dial(t.Namespace)
+}
 
 // dial opens sockets in the namespace; nil is the current one.
 func dial(namespace *os.File) (*conn, error) {
@@ -41,10 +57,9 @@ func dial(namespace *os.File) (*conn, error) {
 	}
 	c := &conn{links: links, socket: socket}
 	tv := unix.NsecToTimeval(int64(netlinkTime))
-	err = errors.Join(links.SetSocketTimeout(netlinkTime), socket.SetReceiveTimeout(&tv), socket.SetSendTimeout(&tv),
-		socket.SetExtAck(true), unix.SetsockoptInt(socket.GetFd(), unix.SOL_NETLINK, unix.NETLINK_CAP_ACK, 1))
+	err = errors.Join(links.SetSocketTimeout(netlinkTime), socket.SetReceiveTimeout(&tv), socket.SetSendTimeout(&tv))
 	if err == nil {
-		c.pid, err = socket.GetPid()
+		c.pid, err = prepare(socket.GetFd())
 	}
 	if err != nil {
 		c.close()
@@ -54,7 +69,9 @@ func dial(namespace *os.File) (*conn, error) {
 }
 
 func (c *conn) close() {
-	c.links.Close()
+	if c.links != nil {
+		c.links.Close()
+	}
 	c.socket.Close()
 }
 
@@ -130,19 +147,57 @@ func acknowledged(m syscall.NetlinkMessage) (text string, err error) {
 	return text, err
 }
 
-// link finds an interface by name.
+// link finds an interface by name, and says which there are where it is not.
 func (c *conn) link(name string) (netlink.Link, error) {
-	l, err := c.links.LinkByName(name)
-	if err == nil {
-		return l, nil
-	}
-	var missing netlink.LinkNotFoundError
-	if errors.As(err, &missing) {
-		if all, e := retry(c.links.LinkList); e == nil {
+	l, err := c.named(name)
+	if errors.Is(err, unix.ENODEV) {
+		if all, e := c.all(); e == nil {
 			return nil, fmt.Errorf("no such link (there are: %s)", linkNames(all))
 		}
 	}
-	return nil, err
+	return l, err
+}
+
+// named finds an interface by name; unix.ENODEV is that there is none.
+func (c *conn) named(name string) (netlink.Link, error) {
+	kind := unix.IFLA_IFNAME
+	if len(name) >= unix.IFNAMSIZ {
+		kind = unix.IFLA_ALT_IFNAME
+	}
+	answers, _, err := c.do(unix.RTM_GETLINK, unix.NLM_F_ACK, nl.NewIfInfomsg(unix.AF_UNSPEC), nl.NewRtAttr(kind, nl.ZeroTerminated(name)))
+	if err != nil {
+		return nil, err
+	}
+	if len(answers) != 1 {
+		return nil, fmt.Errorf("link %s: want one answer, got %d", name, len(answers))
+	}
+	return netlink.LinkDeserialize(nil, answers[0])
+}
+
+// all lists the interfaces.
+func (c *conn) all() ([]netlink.Link, error) {
+	answers, err := retry(func() ([][]byte, error) {
+		answers, _, err := c.do(unix.RTM_GETLINK, unix.NLM_F_DUMP, nl.NewIfInfomsg(unix.AF_UNSPEC))
+		return answers, err
+	})
+	if err != nil {
+		return nil, err
+	}
+	links := make([]netlink.Link, len(answers))
+	for i, a := range answers {
+		if links[i], err = netlink.LinkDeserialize(nil, a); err != nil {
+			return nil, err
+		}
+	}
+	return links, nil
+}
+
+// setLink sets one number of an interface.
+func (c *conn) setLink(index int, kind int, value uint32) error {
+	msg := nl.NewIfInfomsg(unix.AF_UNSPEC)
+	msg.Index = int32(index)
+	_, _, err := c.do(unix.RTM_SETLINK, unix.NLM_F_ACK, msg, nl.NewRtAttr(kind, nl.Uint32Attr(value)))
+	return err
 }
 
 // retry repeats a listing while something changes under it.

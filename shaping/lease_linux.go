@@ -38,6 +38,9 @@ const (
 // touched. The caller ends with Release or Detach; if it dies without either, the watcher
 // restores.
 func Take(ctx context.Context, target Target, link Link, hold Hold) (_ *Held, err error) {
+	if target.Socket != nil {
+		return nil, fmt.Errorf("shape %s: it is reached by a socket alone, which ends with this process, and its namespace with it: it needs no lease", target.Interface)
+	}
 	found, err := Look(target, link)
 	if err != nil {
 		return nil, err

@@ -25,7 +25,10 @@ func Look(target Target, link Link) (f Found, err error) {
 	if link.IsZero() {
 		return f, errors.New("there are no conditions to apply")
 	}
-	c, err := dial(target.Namespace)
+	if target.Socket != nil && !link.Of(target.ingress()).IsZero() {
+		return f, fmt.Errorf("it is reached by a socket alone, and packets that arrive take an ioctl (for GRO): give conditions for %s alone", target.egress())
+	}
+	c, err := target.dial()
 	if err != nil {
 		return f, err
 	}
@@ -48,7 +51,7 @@ func Look(target Target, link Link) (f Found, err error) {
 			return f, fmt.Errorf("lo's arriving packets are those it sent: give conditions for %s alone", target.egress())
 		}
 		f.IFB = ifbName(a.Index)
-		if _, err := c.links.LinkByName(f.IFB); err == nil {
+		if _, err := c.named(f.IFB); err == nil {
 			return f, fmt.Errorf("%s is there already, from a run of understudy that was not cleaned up (hint: understudy shape clear %s)", f.IFB, a.Name)
 		}
 		if slices.ContainsFunc(all, func(q rawQdisc) bool { return q.kind == "ingress" || q.kind == "clsact" }) {
@@ -114,7 +117,7 @@ func (c *conn) divert(l netlink.Link, f Found) (int, error) {
 		return 0, errors.Join(fmt.Errorf("add %s (hint: sudo modprobe ifb): %w", f.IFB, err),
 			c.delQdisc(l.Attrs().Index, ingressHandle, netlink.HANDLE_INGRESS))
 	}
-	made, err := c.links.LinkByName(f.IFB)
+	made, err := c.named(f.IFB)
 	if err != nil {
 		return 0, err
 	}
@@ -138,9 +141,8 @@ const ingressHandle = 0xffff << 16
 // restore puts back what was found, as far as something of ours is there. It may be
 // called by another process than the one that shaped, and at any point of its work.
 func (c *conn) restore(t Target, f Found) error {
-	l, err := c.links.LinkByName(f.Interface)
-	var gone netlink.LinkNotFoundError
-	if errors.As(err, &gone) || err == nil && l.Attrs().Index != f.Index {
+	l, err := c.named(f.Interface)
+	if errors.Is(err, unix.ENODEV) || err == nil && l.Attrs().Index != f.Index {
 		l = nil // the interface is gone, and all that was on it
 	} else if err != nil {
 		return fmt.Errorf("restore %s: %w", f.Interface, err)
@@ -155,7 +157,7 @@ func (c *conn) restore(t Target, f Found) error {
 		if l != nil {
 			try("remove the ingress qdisc", c.removeIngress(l, f))
 		}
-		if ifb, err := c.links.LinkByName(f.IFB); err == nil {
+		if ifb, err := c.named(f.IFB); err == nil {
 			try("remove "+f.IFB, c.links.LinkDel(ifb))
 		}
 		if f.GRO && l != nil {
@@ -165,10 +167,10 @@ func (c *conn) restore(t Target, f Found) error {
 	if f.Egress && l != nil {
 		try("put back the root qdisc", c.restoreRoot(f))
 		if l.Attrs().TxQLen != f.TxQLen && f.TxQLen >= 0 {
-			try("put back txqueuelen", c.links.LinkSetTxQLen(l, f.TxQLen))
+			try("put back txqueuelen", c.setLink(f.Index, unix.IFLA_TXQLEN, uint32(f.TxQLen)))
 		}
 		if f.GSOMaxSegs != 0 {
-			try("put back gso_max_segs", c.links.LinkSetGSOMaxSegs(l, int(f.GSOMaxSegs)))
+			try("put back gso_max_segs", c.setLink(f.Index, unix.IFLA_GSO_MAX_SEGS, f.GSOMaxSegs))
 		}
 	}
 	return errors.Join(errs...)
@@ -181,7 +183,7 @@ func (c *conn) removeIngress(l netlink.Link, f Found) error {
 	if err != nil {
 		return err
 	}
-	ifb, err := c.links.LinkByName(f.IFB)
+	ifb, err := c.named(f.IFB)
 	if err != nil || !slices.ContainsFunc(all, func(q rawQdisc) bool { return q.kind == "ingress" }) {
 		return nil
 	}
@@ -263,7 +265,7 @@ func sameOptions(a, b rawQdisc) bool {
 
 // RestoreFound is Restore for another process than the one that shaped.
 func RestoreFound(t Target, f Found) error {
-	c, err := dial(t.Namespace)
+	c, err := t.dial()
 	if err != nil {
 		return err
 	}
@@ -275,7 +277,7 @@ func RestoreFound(t Target, f Found) error {
 // down: what it had before is not known, so that the kernel's defaults come back. It reports whether
 // something was there.
 func Sweep(t Target) (swept bool, err error) {
-	c, err := dial(t.Namespace)
+	c, err := t.dialNamespace()
 	if err != nil {
 		return false, err
 	}
@@ -293,7 +295,7 @@ func Sweep(t Target) (swept bool, err error) {
 	if f.Egress && l.Attrs().GSOMaxSegs == 1 {
 		f.GSOMaxSegs = gsoDefault
 	}
-	if _, err := c.links.LinkByName(ifbName(f.Index)); err == nil {
+	if _, err := c.named(ifbName(f.Index)); err == nil {
 		f.IFB, f.GRO = ifbName(f.Index), true
 	}
 	if !f.Egress && f.IFB == "" {

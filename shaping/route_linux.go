@@ -10,7 +10,7 @@ import (
 // Carries reports whether traffic to an address leaves, or may leave, by target: by
 // itself, by the bridge or bond it belongs to, or by what is made on top of it.
 func Carries(t Target, to netip.Addr) (bool, error) {
-	c, err := dial(t.Namespace)
+	c, err := t.dialNamespace()
 	if err != nil {
 		return false, err
 	}
@@ -46,7 +46,7 @@ func (c *conn) above(upper, lower int) (bool, error) {
 	if upper == lower {
 		return true, nil
 	}
-	all, err := retry(c.links.LinkList)
+	all, err := c.all()
 	if err != nil {
 		return false, err
 	}

@@ -16,7 +16,7 @@ func Interfaces(namespace *os.File) ([]Interface, error) {
 		return nil, err
 	}
 	defer c.close()
-	found, err := retry(c.links.LinkList)
+	found, err := c.all()
 	if err != nil {
 		return nil, fmt.Errorf("list links: %w", err)
 	}
@@ -43,7 +43,7 @@ func linkNames(links []netlink.Link) string {
 // Show reads the qdiscs and classes of an interface. It changes nothing and needs
 // no privilege beyond entering the namespace.
 func Show(t Target) (State, error) {
-	c, err := dial(t.Namespace)
+	c, err := t.dialNamespace()
 	if err != nil {
 		return State{}, err
 	}

@@ -50,6 +50,9 @@ func printChecked(cmd *cobra.Command, c app.Checked) {
 	for _, w := range c.Warnings {
 		_, _ = fmt.Fprintln(cmd.ErrOrStderr(), "warning: "+place.Detail(w))
 	}
+	for _, n := range c.Notes {
+		_, _ = fmt.Fprintln(cmd.ErrOrStderr(), "note: "+place.Detail(n))
+	}
 	for _, err := range c.Errors {
 		_, _ = fmt.Fprintln(cmd.ErrOrStderr(), place.Detail(err))
 	}
@@ -71,12 +74,16 @@ func printCheckedJSON(cmd *cobra.Command, c app.Checked) {
 		Note     string        `json:"note,omitempty"`
 		Errors   []place.Found `json:"errors,omitempty"`
 		Warnings []place.Found `json:"warnings,omitempty"`
+		Notes    []place.Found `json:"notes,omitempty"`
 	}{Path: c.Path, Kind: c.Kind, OK: len(c.Errors) == 0, Note: c.Note}
 	for _, err := range c.Errors {
 		out.Errors = append(out.Errors, place.Findings(err)...)
 	}
 	for _, err := range c.Warnings {
 		out.Warnings = append(out.Warnings, place.Findings(err)...)
+	}
+	for _, err := range c.Notes {
+		out.Notes = append(out.Notes, place.Findings(err)...)
 	}
 	line, err := json.Marshal(out)
 	if err != nil { // strings and numbers always encode

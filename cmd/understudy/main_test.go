@@ -4,6 +4,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -15,7 +16,7 @@ import (
 // TestMain lets the stories run this test binary as understudy.
 func TestMain(m *testing.M) {
 	app.Shim() // where a story captures a command
-	testscript.Main(m, map[string]func(){"understudy": main, "fetch": unaware})
+	testscript.Main(m, map[string]func(){"understudy": main, "fetch": unaware, "roundtrip": roundTrip})
 }
 
 // TestStories runs each story of testdata: what a user does, and sees.
@@ -30,6 +31,10 @@ func TestGuestStories(t *testing.T) {
 	p := stories("testdata/guest")
 	setup := p.Setup
 	p.Setup = func(e *testscript.Env) error {
+		bin, _, _ := strings.Cut(e.Getenv("PATH"), ":")
+		for _, dir := range []string{bin, filepath.Dir(bin), e.WorkDir, filepath.Dir(e.WorkDir)} {
+			_ = os.Chmod(dir, 0o755) // for the story's ordinary user
+		}
 		e.Setenv("PATH", e.Getenv("PATH")+":/usr/sbin:/sbin:/usr/bin:/bin")
 		return setup(e)
 	}

@@ -8,8 +8,10 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/understudy-proxy/understudy/internal/gateway"
+	"github.com/understudy-proxy/understudy/shaping"
 )
 
 // unaware is a program that has never heard of proxies: it writes the bodies at
@@ -38,10 +40,29 @@ var canCapture = sync.OnceValue(func() bool {
 	return !missing || os.Getenv("UNDERSTUDY_INTERNAL_TEST_ALL") != ""
 })
 
-// condition answers [capture] in stories.
+// hasNetem reports whether this kernel has netem, for a captured command's link.
+var hasNetem = sync.OnceValue(func() bool {
+	lacks := false
+	g, err := gateway.Start(context.Background(), gateway.Options{Argv: []string{"true"}, Ready: func(g *gateway.Gateway) error {
+		end := g.Up()
+		_, err := shaping.Apply(context.Background(), shaping.Target{Socket: end.Socket, Interface: end.Name},
+			shaping.Link{Up: shaping.Conditions{Delay: time.Millisecond}})
+		lacks = err != nil
+		return err
+	}})
+	if err == nil {
+		_ = g.Close()
+	}
+	return !lacks
+})
+
+// condition answers [capture] and [netem] in stories.
 func condition(name string) (bool, error) {
-	if name == "capture" {
+	switch name {
+	case "capture":
 		return canCapture(), nil
+	case "netem":
+		return hasNetem(), nil
 	}
 	return false, fmt.Errorf("unknown condition %q", name)
 }

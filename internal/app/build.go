@@ -26,6 +26,7 @@ import (
 	"github.com/understudy-proxy/understudy/proxy/upstream"
 	"github.com/understudy-proxy/understudy/recorder"
 	"github.com/understudy-proxy/understudy/rules"
+	"github.com/understudy-proxy/understudy/shaping"
 )
 
 // parts is a run, built and not yet started. Fields that a run has no use for
@@ -58,6 +59,8 @@ type parts struct {
 	own         *redirect.Own   // what goes out, where transparent doors are; else nil
 	lease       *redirect.Lease // of the rules that lead to them; nil for none
 	inNamespace bool            // the command runs in namespaces of its own
+	link        shaping.Link    // what is asked of a captured command's link
+	shaped      *shaped         // what is in force of it; nil for nothing
 	// refusedUDP is what a captured command sent that was neither TCP nor DNS.
 	refusedUDP []gateway.RefusedUDP
 	output     string // the cassette that is recorded; "" for none
@@ -76,7 +79,7 @@ type listener struct {
 func build(o Options) (*parts, error) {
 	p := &parts{o: o, c: o.Config, start: time.Now(), draining: make(chan struct{})}
 	steps := []func() error{
-		p.findCommand, p.makeLog, p.checkScope, p.makeRules, p.makePlayer, p.makeAuthority, p.makeUpstream,
+		p.findCommand, p.makeLog, p.checkScope, p.readLink, p.makeRules, p.makePlayer, p.makeAuthority, p.makeUpstream,
 		p.openListeners, p.makeRecorder, p.makePipeline, p.makeAdmin, p.installRules,
 	}
 	for _, step := range steps {
@@ -142,9 +145,6 @@ func (p *parts) makeLog() error {
 func (p *parts) checkScope() error {
 	if p.c.Timing == config.TimingModel {
 		return BadInput(errors.New("timing model: fitted models are not in this version\nhint: --timing recorded plays each answer at its recorded pace"))
-	}
-	if !p.c.Link.Both.IsZero() || !p.c.Link.Down.IsZero() || !p.c.Link.Up.IsZero() {
-		return Setup(errors.New("link: shaping links is not in this version\nhint: rules add delay, throttle and faults per request: docs/rules.md"))
 	}
 	if err := p.checkTransparent(); err != nil {
 		return err

@@ -65,9 +65,18 @@ func (p *parts) captured(ctx context.Context, serve *errgroup.Group) (int, error
 	served, stopServing := context.WithCancel(ctx)
 	defer stopServing()
 	o.Ready = func(g *gateway.Gateway) error {
+		if err := p.shape(ctx, g); err != nil {
+			return err
+		}
 		for _, ln := range g.Listeners() {
 			serve.Go(func() error {
-				return p.server.ServeTransparent(served, ln, doorOfCommand, func(nc net.Conn) (string, error) { return destination(g, nc) })
+				return p.server.ServeTransparent(served, ln, doorOfCommand, func(nc net.Conn) (string, error) {
+					to, ok := nc.LocalAddr().(*net.TCPAddr)
+					if ok && to.IP.IsLoopback() {
+						p.tellPast(to.String())
+					}
+					return destination(g, nc)
+				})
 			})
 		}
 		p.inNamespace = true
@@ -86,6 +95,7 @@ func (p *parts) captured(ctx context.Context, serve *errgroup.Group) (int, error
 	defer func() {
 		stopServing() // before the listeners close by themselves, which would be an error
 		p.refusedUDP = g.RefusedUDP()
+		p.countLink()
 		if err := g.Close(); err != nil {
 			p.log.Warn("the command's namespaces", zap.Error(err))
 		}

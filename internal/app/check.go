@@ -14,6 +14,7 @@ import (
 	"github.com/understudy-proxy/understudy/fixtures/stub"
 	"github.com/understudy-proxy/understudy/internal/config"
 	"github.com/understudy-proxy/understudy/rules"
+	"github.com/understudy-proxy/understudy/shaping"
 )
 
 // Checked is what `understudy check` found out about one path.
@@ -23,8 +24,10 @@ type Checked struct {
 	Note string // "12 rules"
 	// Errors are what is wrong, each with its place as far as one is known.
 	Errors []error
-	// Warnings are what a replay would put up with.
+	// Warnings are what a replay would put up with, or what will not do what it seems to say.
 	Warnings []error
+	// Notes are what is worth knowing.
+	Notes []error
 }
 
 // Check validates files and cassettes without listening on anything: what a run
@@ -139,7 +142,37 @@ func (c *Checked) configuration(path string) (Checked, []string) {
 			c.Note = plural(set.Len(), "rule")
 		}
 	}
+	c.link(conf)
 	return *c, append(append([]string{}, conf.RuleFiles...), conf.Cassettes...)
+}
+
+// link checks the link's conditions, and explains those that will surprise.
+func (c *Checked) link(conf *config.Config) {
+	l, err := linkOf(conf)
+	if err != nil {
+		c.fail(err)
+		return
+	}
+	for _, f := range shaping.Lint(l) {
+		at := conf.Link.Both
+		switch {
+		case f.Direction != shaping.Up && !conf.Link.Down.IsZero():
+			at = conf.Link.Down
+		case f.Direction != shaping.Down && !conf.Link.Up.IsZero():
+			at = conf.Link.Up
+		}
+		better := f.Better
+		if better != "" {
+			better = "better: " + better
+		}
+		f.Better = ""
+		told := at.File.AtNode(at.Node, better, "link: %s", f)
+		if f.Level == shaping.Warning {
+			c.Warnings = append(c.Warnings, told)
+		} else {
+			c.Notes = append(c.Notes, told)
+		}
+	}
 }
 
 func (c *Checked) cassette(path string) {

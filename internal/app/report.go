@@ -38,6 +38,9 @@ func (p *parts) report(ran bool) {
 		if len(udp) > 0 {
 			fields["udp_refused"] = udp
 		}
+		if link := p.linkReport(); link != nil {
+			fields["link"] = link
+		}
 		p.events.Note("report", "", fields)
 		return
 	}
@@ -61,6 +64,7 @@ func (p *parts) report(ran bool) {
 	}
 	tellUntrusting(&b, untrusting)
 	tellRefusedUDP(&b, udp)
+	b.WriteString(p.linkText())
 	if p.c.Mode == config.ModeReplay && p.player != nil {
 		if n := len(p.player.unused()); n > 0 {
 			fmt.Fprintf(&b, "\n%d of %d recorded exchanges and stubs were never asked for\n", n, p.player.exchanges+p.player.stubs)

@@ -127,7 +127,7 @@ func (p *parts) command(ctx context.Context, drain func(), serve *errgroup.Group
 	if p.captures() {
 		code, err := p.captured(ctx, serve)
 		step, cannot := errors.AsType[*gateway.StepError](err)
-		if !cannot || p.c.Capture == config.CaptureNamespace || len(p.c.Publish) > 0 {
+		if !cannot || p.c.Capture == config.CaptureNamespace || len(p.c.Publish) > 0 || !p.link.IsZero() {
 			return code, coded(code, err)
 		}
 		p.instead(step)

@@ -1,0 +1,42 @@
+package main
+
+import (
+	"flag"
+	"fmt"
+	"net"
+	"os"
+	"slices"
+	"time"
+)
+
+// roundTrip is a program that connects a few times, one after the other, and holds the
+// median that it took against bounds: roundtrip -least 100ms -most 150ms HOST:PORT.
+func roundTrip() {
+	least := flag.Duration("least", 0, "")
+	most := flag.Duration("most", time.Hour, "")
+	flag.Parse()
+	var took []time.Duration
+	for range 9 {
+		// The name is looked up before: its way is not measured.
+		to, err := net.ResolveTCPAddr("tcp4", flag.Arg(0))
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		start := time.Now()
+		conn, err := net.DialTCP("tcp4", nil, to)
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		took = append(took, time.Since(start))
+		conn.Close()
+	}
+	slices.Sort(took)
+	median := took[len(took)/2]
+	fmt.Printf("median %v of %v\n", median, took)
+	if median < *least || median > *most {
+		fmt.Fprintf(os.Stderr, "a connection took %v, want %v to %v\n", median, *least, *most)
+		os.Exit(1)
+	}
+}

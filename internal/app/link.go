@@ -1,0 +1,199 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync/atomic"
+
+	"go.uber.org/zap"
+
+	"github.com/understudy-proxy/understudy/fixtures/place"
+	"github.com/understudy-proxy/understudy/internal/config"
+	"github.com/understudy-proxy/understudy/internal/gateway"
+	"github.com/understudy-proxy/understudy/internal/timing"
+	"github.com/understudy-proxy/understudy/shaping"
+)
+
+// directions are a link's, in the order in which they are told.
+var directions = []shaping.Direction{shaping.Down, shaping.Up}
+
+// linkOf reads what the configuration wants of the link: both, and down and up, which
+// win. The zero value is that it wants nothing. Errors are place errors.
+func linkOf(c *config.Config) (shaping.Link, error) {
+	var l shaping.Link
+	b, err := shaping.NewBook()
+	if err != nil {
+		return l, err
+	}
+	var errs place.List
+	var last config.Section
+	for _, part := range []struct {
+		section config.Section
+		set     func(shaping.Link)
+	}{
+		{c.Link.Both, func(m shaping.Link) { l = m }},
+		{c.Link.Down, func(m shaping.Link) { l.Down = m.Down }},
+		{c.Link.Up, func(m shaping.Link) { l.Up = m.Up }},
+	} {
+		if part.section.IsZero() {
+			continue
+		}
+		last = part.section
+		m, err := b.Read(part.section.File, part.section.Node)
+		if err != nil {
+			errs = append(errs, part.section.File.Wrap(err))
+			continue
+		}
+		part.set(m)
+	}
+	if len(errs) == 0 && !last.IsZero() && l.IsZero() {
+		errs = append(errs, last.File.AtNode(last.Node, "a SPEC such as lte, or delay=40ms,loss=0.5%; without one the link is left alone",
+			"link: there are no conditions"))
+	}
+	return l, errs.Err()
+}
+
+// readLink reads the link's conditions and refuses them where there is no link to be
+// shaped: that of a command which is captured in a namespace.
+func (p *parts) readLink() (err error) {
+	if p.link, err = linkOf(p.c); err != nil {
+		return BadInput(err)
+	}
+	if !p.link.IsZero() && !p.captures() {
+		return Usage(errors.New("link: only a command that is captured in a namespace has a link of its own\n" +
+			"hint: a command behind --, and no listener or --capture namespace; understudy shape set shapes a link of this host"))
+	}
+	return nil
+}
+
+// shaped is a captured command's link while it is in force.
+type shaped struct {
+	ends map[shaping.Direction]*shaping.Applied
+	// past counts connections to the loopback, which has no link.
+	past atomic.Int64
+	// counted is what the ends had counted when the command had ended.
+	counted map[shaping.Direction]shaping.Counters
+}
+
+// shape puts the link's conditions in force, each direction at the end that sends it.
+// There is nothing to restore: both ends vanish with the command's namespaces.
+func (p *parts) shape(ctx context.Context, g *gateway.Gateway) error {
+	if p.link.IsZero() {
+		return nil
+	}
+	s := &shaped{ends: map[shaping.Direction]*shaping.Applied{}}
+	for _, d := range directions {
+		end := g.Up()
+		if d == shaping.Down {
+			end = g.Down()
+		}
+		var one shaping.Link
+		if *one.Of(d) = *p.link.Of(d); one.IsZero() {
+			continue
+		}
+		if c := one.Of(d); c.Seed == 0 && c.Random() {
+			c.Seed = timing.MixString(p.seed, "link", string(d))
+		}
+		a, err := shaping.Apply(ctx, shaping.Target{Socket: end.Socket, Interface: end.Name, Egress: d}, one)
+		if err != nil {
+			return fmt.Errorf("link: %w\nhint: understudy doctor --require netem tells what this machine lacks; the command was not started", err)
+		}
+		s.ends[d] = a
+	}
+	p.shaped = s
+	p.tellLink(g)
+	return nil
+}
+
+// linkEnd is a direction's end, as events tell of it.
+type linkEnd struct {
+	Interface  string `json:"interface"`
+	Conditions string `json:"conditions"`
+}
+
+// tellLink says what is in force, and what there is to know about it.
+func (p *parts) tellLink(g *gateway.Gateway) {
+	fields := map[string]any{"engine": "netem"}
+	log := []zap.Field{zap.String("engine", "netem")}
+	findings := []shaping.Finding{}
+	for _, d := range directions {
+		a := p.shaped.ends[d]
+		if a == nil {
+			continue
+		}
+		end := linkEnd{g.Up().Name, ""}
+		if d == shaping.Down {
+			end.Interface = g.Down().Name
+		}
+		end.Conditions = a.Conditions()[d].String()
+		fields[string(d)] = end
+		log = append(log, zap.String(string(d), end.Conditions))
+		findings = append(findings, a.Findings()...)
+	}
+	fields["findings"] = findings
+	p.events.Note("link", "", fields)
+	p.log.Info("the command's link is shaped", log...)
+	for _, f := range findings {
+		if f.Level == shaping.Warning {
+			p.log.Warn("link: " + f.String())
+		} else {
+			p.log.Info("link: " + f.String())
+		}
+	}
+}
+
+// tellPast says once that a connection goes past the link, and counts it.
+func (p *parts) tellPast(to string) {
+	if p.shaped != nil && p.shaped.past.Add(1) == 1 {
+		p.log.Warn("a connection to the loopback goes past the link and is not shaped", zap.String("to", to),
+			zap.String("hint", "call the dependency by a name that is not localhost, and say where it is: upstream.connect_to"))
+	}
+}
+
+// countLink reads the ends' counters, before the namespaces go.
+func (p *parts) countLink() {
+	if p.shaped == nil {
+		return
+	}
+	p.shaped.counted = map[shaping.Direction]shaping.Counters{}
+	for d, a := range p.shaped.ends {
+		all, err := a.Counters()
+		if err != nil {
+			p.log.Warn("the link's counters", zap.Error(err))
+			continue
+		}
+		p.shaped.counted[d] = all[d]
+	}
+}
+
+// linkReport is the link's part of the report for scripts; nil for none.
+func (p *parts) linkReport() map[string]any {
+	if p.shaped == nil {
+		return nil
+	}
+	out := map[string]any{"engine": "netem", "past_link": p.shaped.past.Load()}
+	for d, c := range p.shaped.counted {
+		out[string(d)] = c
+	}
+	return out
+}
+
+// linkText is the link's part of the report for people.
+func (p *parts) linkText() string {
+	if p.shaped == nil {
+		return ""
+	}
+	var b strings.Builder
+	b.WriteString("\nlink (netem):\n")
+	for _, d := range directions {
+		if c, ok := p.shaped.counted[d]; ok {
+			fmt.Fprintf(&b, "  %-4s  %d packets, %d bytes sent, %d dropped, %d still waiting\n", d, c.SentPackets, c.SentBytes, c.Dropped, c.BacklogPackets)
+		}
+	}
+	if n := p.shaped.past.Load(); n > 0 {
+		fmt.Fprintf(&b, "  %s to the loopback went past it\n", plural(int(n), "connection"))
+	}
+	return b.String()
+}
