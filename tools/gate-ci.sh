@@ -73,8 +73,15 @@ since=$(git rev-list --count "$base..HEAD")
 loud "COMPARED: this checkout, $(git log -1 --format='%h %s' HEAD)" \
 	"    WITH: $(git log -1 --format='%h %s (%as)' "$base"), commits between: $since"
 
-code=0
-timeout "$bound" "$program" gate --budget .ci/gate.yaml --baseline "$dir/understudy" $flags || code=$?
+measure() {
+	code=0
+	timeout "$bound" "$program" gate --budget .ci/gate.yaml --baseline "$dir/understudy" $flags || code=$?
+}
+measure
+if [ "$code" = 99 ] && [ -z "$on_purpose" ]; then
+	say "once more: what is slower is so twice"
+	measure
+fi
 if [ "$code" = 99 ] && [ -n "$on_purpose" ]; then
 	loud "SLOWER, AND ACCEPTED by this commit: ${on_purpose#*: }"
 	exit 0
