@@ -57,7 +57,7 @@ func (v *visit) due(ctx context.Context, a *answer) error {
 			return err
 		}
 	}
-	if v.x.Plan.HoldFirstByte <= 0 {
+	if v.x.Plan.HoldFirstByte <= 0 && v.x.Plan.HoldTotal <= 0 {
 		return nil
 	}
 	at := a.firstDue.Add(v.x.Plan.HoldFirstByte)
