@@ -28,7 +28,7 @@ func TestTransparent(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			g := newRig(t, "", meantFor(to.Host), recording)
+			g := newRig(t, "", meantFor(to.Host), recording, tuneServer(func(s *Server) { s.Patience = patience }))
 			c, base := g.client(mode)
 			for range 2 {
 				if resp := get(t, c, base+"/plain"); resp.body != "plain text" {
@@ -142,6 +142,7 @@ func TestTransparentPassByName(t *testing.T) {
 				t.Fatal(err)
 			}
 			g := newRig(t, "", meantFor(to.Host), tuneServer(tc.server), tuneServer(func(s *Server) {
+				s.Patience = patience // the client speaks first, however busy the machine
 				s.Pass = func(host string) bool { asked = append(asked, host); return host != "api.test" }
 			}))
 			nc := tls.Client(g.dial(), &tls.Config{ServerName: "api.test", InsecureSkipVerify: true})
