@@ -31,7 +31,9 @@ func TestOtherProtocolsOverTLSPass(t *testing.T) {
 		defer c.Close()
 		_, _ = io.WriteString(c, "hello from "+ln.Addr().String())
 	}()
-	g := newRig(t, "", meantFor(ln.Addr().String()))
+	g := newRig(t, "", meantFor(ln.Addr().String()), tuneServer(func(s *Server) {
+		s.Patience = patience // the origin takes one client
+	}))
 	nc := g.dial()
 	c := tls.Client(nc, &tls.Config{RootCAs: g.ca, ServerName: "db.test", NextProtos: []string{"postgresql"}})
 	said, err := io.ReadAll(c)

@@ -26,6 +26,11 @@ const headTime = time.Minute
 // it may be silent before it is taken for one that waits for the server; 0 for ever.
 func (s *session) speak(ctx context.Context, nc net.Conn, patience time.Duration) {
 	c, p, err := sniff(ctx, nc, patience)
+	s.recognised(ctx, c, p, err)
+}
+
+// recognised serves a client that speaks p, or of which err is all that is known.
+func (s *session) recognised(ctx context.Context, c *peekConn, p protocol, err error) {
 	switch {
 	case err != nil:
 		if len(c.ahead) > 0 || !isDisconnect(err) && ctx.Err() == nil {
@@ -34,6 +39,8 @@ func (s *session) speak(ctx context.Context, nc net.Conn, patience time.Duration
 		_ = c.Close()
 	case p == protoTLS:
 		s.intercept(ctx, c)
+	case p == protoRaw && s.conn.Host != "" && len(c.ahead) == 0:
+		s.silent(ctx, c)
 	case p == protoRaw && s.conn.Host != "":
 		s.pass(ctx, c, s.conn.Host, protoRaw)
 	case p == protoRaw: // only HTTP can be served here: the engine says what is wrong with it
