@@ -10,10 +10,9 @@ import (
 )
 
 // roundTrip is a program that connects a few times, one after the other, and holds the
-// median that it took against bounds: roundtrip -least 100ms -most 150ms HOST:PORT.
+// median that it took against what the link adds: roundtrip -least 100ms HOST:PORT.
 func roundTrip() {
 	least := flag.Duration("least", 0, "")
-	most := flag.Duration("most", time.Hour, "")
 	flag.Parse()
 	var took []time.Duration
 	for range 9 {
@@ -35,8 +34,8 @@ func roundTrip() {
 	slices.Sort(took)
 	median := took[len(took)/2]
 	fmt.Printf("median %v of %v\n", median, took)
-	if median < *least || median > *most {
-		fmt.Fprintf(os.Stderr, "a connection took %v, want %v to %v\n", median, *least, *most)
+	if median < *least {
+		fmt.Fprintf(os.Stderr, "a connection took %v, want at least %v\n", median, *least)
 		os.Exit(1)
 	}
 }

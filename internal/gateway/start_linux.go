@@ -107,7 +107,8 @@ func spawn(o *Options, what *shim.Order) (pid int, parent *shim.Line, err error)
 	orderFD := len(attr.Files)
 	lineFD := orderFD + 1
 	what.NamespaceFD = orderFD + 2
-	attr.Files = append(attr.Files, file.Fd(), uintptr(pair[1]))
+	// The third keeps NamespaceFD's number free of what the shim opens, until it is that.
+	attr.Files = append(attr.Files, file.Fd(), uintptr(pair[1]), file.Fd())
 	attr.Env = shim.Environ(lineFD, orderFD)
 	if what.UserNamespace {
 		attr.Sys.Cloneflags |= syscall.CLONE_NEWUSER

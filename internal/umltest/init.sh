@@ -7,7 +7,6 @@ mount -t tmpfs run /run
 mkdir -p /run/modules/lib/modules /run/netns
 ln -s "/usr/lib/uml/modules/$(uname -r)" /run/modules/lib/modules/
 modprobe -d /run/modules -a sch_netem sch_prio sch_tbf sch_htb sch_fq_codel sch_ingress cls_u32 cls_matchall act_mirred ifb veth
-modprobe -d /run/modules -a nf_tables nft_ct nft_socket nft_tproxy nfnetlink_queue nft_queue nft_redir
 ip link set lo up
 cd @WORK@
 export @ENV@=@DIR@ GOTRACEBACK=all TMPDIR=/run
