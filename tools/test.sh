@@ -22,14 +22,14 @@ trap 'rm -f "$log" "$log.status"' EXIT
 	/^PASS$/ { next }
 	{ print }'
 status=$(cat "$log.status")
-skipped=$(grep -c '^ *--- SKIP' "$log")
+skipped=$(grep -ac '^ *--- SKIP' "$log")
 if [ "$skipped" -gt 0 ]; then
 	echo
 	echo "SKIPPED $skipped tests; each says why above. What they need: make deps"
-	grep '^ *--- SKIP' "$log"
+	grep -a '^ *--- SKIP' "$log"
 fi
-passed=$(grep -c '^ *--- PASS' "$log")
-failed=$(grep -c '^ *--- FAIL' "$log")
+passed=$(grep -ac '^ *--- PASS' "$log")
+failed=$(grep -ac '^ *--- FAIL' "$log")
 echo
 echo "$passed passed, $failed failed, $skipped skipped"
 exit "$status"
