@@ -35,6 +35,7 @@ type StepError struct {
 	Remedy string // a sentence or command for people; empty if none is known
 }
 
+// Error gives the step, its cause, and the remedy on a line of its own.
 func (e *StepError) Error() string {
 	text := fmt.Sprintf("capture: %s: %v", e.Step, e.Err)
 	if e.Remedy != "" {
@@ -43,6 +44,7 @@ func (e *StepError) Error() string {
 	return text
 }
 
+// Unwrap returns the cause.
 func (e *StepError) Unwrap() error { return e.Err }
 
 // CommandError says that the command could not be run at all. Code is the exit
@@ -53,8 +55,10 @@ type CommandError struct {
 	Err  error
 }
 
+// Error gives the command and why it did not run.
 func (e *CommandError) Error() string { return fmt.Sprintf("run %s: %v", e.Name, e.Err) }
 
+// Unwrap returns the cause.
 func (e *CommandError) Unwrap() error { return e.Err }
 
 // Finding is what became of one step of a trial.
