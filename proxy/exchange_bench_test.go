@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"bufio"
-	"io"
 	"net"
 	"strconv"
 	"strings"
@@ -10,7 +9,8 @@ import (
 )
 
 // BenchmarkExchange is a whole exchange over loopback, engines included: a small
-// request, and answers of two sizes.
+// request, and answers of two sizes. What it allocates is the proxy's: the client and the
+// origin allocate nothing.
 func BenchmarkExchange(b *testing.B) {
 	for _, size := range []int{1 << 10, 1 << 20} {
 		b.Run(strconv.Itoa(size), func(b *testing.B) {
@@ -37,15 +37,14 @@ func BenchmarkExchange(b *testing.B) {
 				if _, err := nc.Write(ask); err != nil {
 					b.Fatal(err)
 				}
-				left := size
-				for line := ""; line != "\r\n"; {
-					p, err := in.ReadSlice('\n')
+				for head := true; head; {
+					line, err := in.ReadSlice('\n')
 					if err != nil {
 						b.Fatal(err)
 					}
-					line = string(p)
+					head = len(line) > len("\r\n")
 				}
-				if _, err := io.CopyN(io.Discard, in, int64(left)); err != nil {
+				if _, err := in.Discard(size); err != nil {
 					b.Fatal(err)
 				}
 			}

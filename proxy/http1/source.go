@@ -17,6 +17,8 @@ const (
 	inBytes = 8 << 10
 	// directBytes is from where a read goes into the caller's buffer at once.
 	directBytes = 4 << 10
+	// keptHead bounds what an idle connection remembers of its last head.
+	keptHead = 1 << 10
 )
 
 var inPool = sync.Pool{New: func() any { return new([inBytes]byte) }}
@@ -29,6 +31,7 @@ type source struct {
 	buf    []byte // pooled, or larger where a head did not fit
 	r, w   int    // buf[r:w] has been read and not been used
 	err    error  // the connection's end, once seen
+	last   string // the head before, if short: another like it needs no copy of its own
 
 	limit  *deadline // nil on the upstream side
 	frozen bool      // do not touch nc: errNotBuffered instead
@@ -135,7 +138,7 @@ func (s *source) readHead(maxBytes int, late func()) (head string, lines int, er
 				return "", 0, errBareLF
 			}
 			if end == line+1 {
-				head = string(s.buf[s.r : s.r+line])
+				head = s.keep(s.buf[s.r : s.r+line])
 				s.r += end + 1
 				s.shrink()
 				return head, lines, nil
@@ -156,6 +159,19 @@ func (s *source) readHead(maxBytes int, late func()) (head string, lines int, er
 			return "", 0, err
 		}
 	}
+}
+
+// keep returns head as a string that may be kept. On a connection one is often the same
+// as the one before, to the byte, and so is the string then.
+func (s *source) keep(head []byte) string {
+	if string(head) == s.last {
+		return s.last
+	}
+	kept := string(head)
+	if s.last = kept; len(kept) > keptHead {
+		s.last = ""
+	}
+	return kept
 }
 
 // shrink returns to the pooled buffer after a large head.
