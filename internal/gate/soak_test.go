@@ -160,7 +160,9 @@ func TestSoakEndToEnd(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes 15 s")
 	}
-	steady := func() (Vitals, error) { return Vitals{RSS: 1 << 20, Heap: 1 << 20, Descriptors: 3, Goroutines: 3, Threads: 3}, nil }
+	steady := func() (Vitals, error) {
+		return Vitals{RSS: 1 << 20, Heap: 1 << 20, Descriptors: 3, Goroutines: 3, Threads: 3}, nil
+	}
 	start, readings := time.Now(), 0
 	r, err := Soak(t.Context(), SoakOptions{
 		Scenarios: []SoakScenario{
