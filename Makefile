@@ -9,7 +9,7 @@ LDFLAGS := -s -w -X github.com/understudy-proxy/understudy/internal/app.Version=
 TOOL    := $(GO) tool -modfile=tools/go.mod
 FUZZTIME ?= 10s
 
-.PHONY: help demo build test check bench perf gate-ci perf-peers lint fmt fuzz deps clean
+.PHONY: help demo build test check bench perf gate-ci soak perf-peers lint fmt fuzz deps clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -34,6 +34,10 @@ perf: build ## measure the proxy's own overhead against the budget of gate.yaml
 
 gate-ci: build ## compare with a build of an earlier commit, as CI does: 4 minutes at most
 	@GO='$(GO)' sh tools/gate-ci.sh $(BIN)
+
+SOAK ?= 1h
+soak: build ## load for SOAK (1h) at half load with faults: does anything grow?
+	$(BIN) gate --soak $(SOAK) --json-file bin/soak.json
 
 # The peers that are no Debian packages live outside the tree. What is missing
 # is left out, and said, with what installs it. PEERS_FLAGS=-quick takes minutes.

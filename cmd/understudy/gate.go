@@ -30,6 +30,7 @@ type gateFlags struct {
 	markdown, html          string
 	asJSON, quietly, github bool
 	ci, together            bool
+	soak                    time.Duration
 }
 
 func newGate() *cobra.Command {
@@ -43,7 +44,8 @@ func newGate() *cobra.Command {
 			"something is not, 97 when the machine is too noisy to tell. Without a limit nothing is judged.",
 		Example: "  understudy gate\n  understudy gate --budget gate.yaml --junit gate.xml\n" +
 			"  understudy gate --budget gate.yaml --baseline ./understudy-main --ci\n" +
-			"  understudy gate --url http://127.0.0.1:7001/health --via http://127.0.0.1:8080",
+			"  understudy gate --url http://127.0.0.1:7001/health --via http://127.0.0.1:8080\n" +
+			"  understudy gate --soak 1h --json-file soak.json",
 		Args: usageArgs(cobra.NoArgs),
 	}
 	f := cmd.Flags()
@@ -66,6 +68,7 @@ func newGate() *cobra.Command {
 	f.Float64Var(&o.Level, "level", 0, "confidence in a verdict, in (0, 1): `LEVEL` (default 0.95)")
 	f.Uint64Var(&o.Seed, "seed", 1, "seed `N` of the intervals' resampling")
 	f.BoolVar(&g.ci, "ci", false, "for builds: level 0.99, up to eight times --pairs, annotations and a summary on GitHub; inconclusive warns and exits 0")
+	f.DurationVar(&g.soak, "soak", 0, "instead of costs: load for `TIME` with faults, at half of what the machine can do, and judge whether memory, descriptors, goroutines and threads stay level")
 	f.StringVar(&g.jsonFile, "json-file", "", "write the report as JSON to `FILE`, too")
 	f.StringVar(&g.junit, "junit", "", "write the report as JUnit XML to `FILE`, too")
 	f.StringVar(&g.markdown, "markdown", "", "append the report as Markdown to `FILE`, such as a job's summary")
@@ -75,6 +78,9 @@ func newGate() *cobra.Command {
 	f.BoolVarP(&g.quietly, "quiet", "q", false, "say nothing on the way")
 	f.SortFlags = false
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if f.Changed("soak") {
+			return g.runSoak(cmd, &o)
+		}
 		if err := g.prepare(&o); err != nil {
 			return err
 		}

@@ -1,12 +1,15 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -66,9 +69,16 @@ func burn() {
 var sink int
 `
 
-// buildBurning builds the program from the same sources with burnSource called for
-// each request. Nothing in the tree is changed: go build lays the files over it.
+// buildBurning builds the program with burnSource called for each request.
 func buildBurning(t *testing.T, dir, program string) {
+	t.Helper()
+	buildWith(t, dir, program, burnSource, "burn()")
+}
+
+// buildWith builds the program from the same sources with one more in package proxy,
+// of which each request makes the call. Nothing in the tree is changed: go build lays
+// the files over it.
+func buildWith(t *testing.T, dir, program, more, call string) {
 	t.Helper()
 	root, err := filepath.Abs("../..")
 	if err != nil {
@@ -85,7 +95,7 @@ func buildBurning(t *testing.T, dir, program string) {
 	}
 	overlay := map[string]map[string]string{"Replace": {}}
 	for name, text := range map[string]string{
-		"handle.go": string(head.ReplaceAllFunc(source, func(line []byte) []byte { return append(line, "burn()\n"...) })), "burn.go": burnSource,
+		"handle.go": string(head.ReplaceAllFunc(source, func(line []byte) []byte { return append(line, call+"\n"...) })), "more.go": more,
 	} {
 		file := filepath.Join(dir, "over-"+name)
 		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
@@ -116,7 +126,9 @@ func build(t *testing.T, program string, flags ...string) {
 // TestGateProof shows with the real thing, and with the flags that `make gate-ci` has,
 // that a regression of ten per cent is caught and that equals are not told apart. It
 // measures for minutes and takes the machine to itself: UNDERSTUDY_GATE_PROOF=N runs it
-// with N runs of each, UNDERSTUDY_GATE_PROOF_BURN=0 (or 0.1) with one of the two only.
+// N times with each scenario, by turns with a burn of 0 and of 0.1, or those that
+// UNDERSTUDY_GATE_PROOF_BURN names (0.1,0.2). UNDERSTUDY_GATE_PROOF_WITH is a command
+// that each measurement is run by, such as one that takes a lock.
 func TestGateProof(t *testing.T) {
 	runs, _ := strconv.Atoi(os.Getenv("UNDERSTUDY_GATE_PROOF"))
 	if runs < 1 {
@@ -126,44 +138,137 @@ func TestGateProof(t *testing.T) {
 	candidate, baseline := filepath.Join(dir, "understudy"), filepath.Join(dir, "baseline")
 	build(t, baseline)
 	buildBurning(t, dir, candidate)
-	script, err := os.ReadFile("../../tools/gate-ci.sh")
-	if err != nil {
-		t.Fatal(err)
-	}
-	found := regexp.MustCompile(`(?m)^flags="(.*)"$`).FindSubmatch(script)
-	if found == nil {
-		t.Fatal(`tools/gate-ci.sh: no line flags="…"`)
-	}
-	flags := strings.Fields(string(found[1]))
-	never := map[string]gate.Verdict{"0.1": gate.Pass, "0": gate.Fail}
-	if only := os.Getenv("UNDERSTUDY_GATE_PROOF_BURN"); only != "" {
-		never = map[string]gate.Verdict{only: never[only]}
-	}
-	for share, never := range never {
-		got := map[gate.Verdict]int{}
-		for range runs {
-			cmd := exec.Command(candidate, append([]string{"gate", "-q", "--json", "--budget", "../../.ci/gate.yaml", "--baseline", baseline}, flags...)...)
-			cmd.Env = append(os.Environ(), "HOME="+dir, burnVariable+"="+share)
-			out, err := cmd.Output()
-			if exit, ok := errors.AsType[*exec.ExitError](err); ok && exit.ExitCode() != 99 {
-				t.Fatalf("gate: %v: %s", err, exit.Stderr)
-			}
-			var r gate.Report
-			if err := json.Unmarshal(out, &r); err != nil {
-				t.Fatalf("gate: %v: %s", err, out)
-			}
-			got[r.Verdict]++
-			for _, s := range r.Scenarios {
-				for _, m := range s.Metrics {
-					if m.Name == "cpu_ratio" {
-						t.Logf("burn %s: %s: %s, cpu_ratio %.3f [%.3f, %.3f] after %d pairs", share, s.Title(), m.Verdict, m.Estimate, m.Low, m.High, s.Pairs)
+	flags, scenarios := ciFlags(t)
+	burns := strings.Split(cmp.Or(os.Getenv("UNDERSTUDY_GATE_PROOF_BURN"), "0,0.1"), ",")
+	with := strings.Fields(os.Getenv("UNDERSTUDY_GATE_PROOF_WITH"))
+	got := map[string]map[gate.Verdict]int{}
+	for range runs {
+		for _, scenario := range scenarios {
+			for _, burn := range burns {
+				argv := append(slices.Clone(with), candidate, "gate", "-q", "--json", "--budget", "../../.ci/gate.yaml", "--baseline", baseline)
+				argv = append(append(argv, flags...), "--scenario", scenario)
+				cmd := exec.Command(argv[0], argv[1:]...)
+				cmd.Env = append(os.Environ(), "HOME="+dir, burnVariable+"="+burn)
+				out, err := cmd.Output()
+				if exit, ok := errors.AsType[*exec.ExitError](err); err != nil && !ok {
+					t.Fatal(err)
+				} else if ok && exit.ExitCode() != 99 {
+					t.Fatalf("gate: %v: %s", err, exit.Stderr)
+				}
+				var r gate.Report
+				if err := json.Unmarshal(out, &r); err != nil {
+					t.Fatalf("gate: %v: %s", err, out)
+				}
+				for _, key := range []string{"burn " + burn, "burn " + burn + ", " + scenario} {
+					if got[key] == nil {
+						got[key] = map[gate.Verdict]int{}
+					}
+					got[key][r.Verdict]++
+				}
+				for _, s := range r.Scenarios {
+					for _, m := range s.Metrics {
+						if m.Name == "cpu_ratio" {
+							t.Logf("burn %s: %s: %s, cpu_ratio %.3f [%.3f, %.3f] after %d pairs", burn, s.Title(), m.Verdict, m.Estimate, m.Low, m.High, s.Pairs)
+						}
 					}
 				}
 			}
 		}
-		t.Logf("burn %s: %v", share, got)
-		if got[never] > 0 {
-			t.Errorf("burn %s: %v, want no %s", share, got, never)
+	}
+	for _, key := range slices.Sorted(maps.Keys(got)) {
+		t.Logf("%s: %v", key, got[key])
+	}
+	for _, burn := range burns {
+		never := gate.Pass
+		if burn == "0" {
+			never = gate.Fail
+		}
+		if n := got["burn "+burn][never]; n > 0 {
+			t.Errorf("burn %s: %d times %s, want none", burn, n, never)
+		}
+	}
+}
+
+// ciFlags are the flags of tools/gate-ci.sh, with the scenarios apart.
+func ciFlags(t *testing.T) (flags, scenarios []string) {
+	t.Helper()
+	script, err := os.ReadFile("../../tools/gate-ci.sh")
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := regexp.MustCompile(`(?m)^flags="(.*) --scenario ([a-z,]+)"$`).FindSubmatch(script)
+	if found == nil {
+		t.Fatal(`tools/gate-ci.sh: no line flags="… --scenario …"`)
+	}
+	return strings.Fields(string(found[1])), strings.Split(string(found[2]), ",")
+}
+
+// The proof is run by hand; what it leans on must not go unnoticed until then.
+func TestGateProofFindsItsFlags(t *testing.T) {
+	if flags, scenarios := ciFlags(t); len(flags) < 5 || len(scenarios) < 2 {
+		t.Errorf("flags = %q, scenarios = %q", flags, scenarios)
+	}
+}
+
+// leakSource is put into the copy of package proxy that the leaking program is built
+// from: each request keeps so many bytes, for ever.
+const leakSource = `package proxy
+
+import (
+	"os"
+	"strconv"
+	"sync"
+)
+
+var kept struct {
+	sync.Mutex
+	all [][]byte
+}
+
+var keptBytes, _ = strconv.Atoi(os.Getenv("` + leakVariable + `"))
+
+func leak() {
+	kept.Lock()
+	defer kept.Unlock()
+	kept.all = append(kept.all, make([]byte, keptBytes))
+}
+`
+
+const leakVariable = "UNDERSTUDY_INTERNAL_SOAK_LEAK"
+
+// TestSoakProof shows with the real thing that a leak is found: a build that keeps a
+// kilobyte of each request fails by its heap, and one that keeps none does not.
+// UNDERSTUDY_SOAK_PROOF=3m runs it with two soaks of so long.
+func TestSoakProof(t *testing.T) {
+	long := os.Getenv("UNDERSTUDY_SOAK_PROOF")
+	if long == "" {
+		t.Skip("takes minutes; UNDERSTUDY_SOAK_PROOF=3m runs it")
+	}
+	dir := t.TempDir()
+	program := filepath.Join(dir, "understudy")
+	buildWith(t, dir, program, leakSource, "leak()")
+	for size, want := range map[string]bool{"0": false, "1000": true} {
+		cmd := exec.Command(program, "gate", "-q", "--json", "--soak", long)
+		cmd.Env = append(os.Environ(), "HOME="+dir, leakVariable+"="+size)
+		out, err := cmd.Output()
+		if exit, ok := errors.AsType[*exec.ExitError](err); err != nil && !ok {
+			t.Fatalf("gate --soak: %v", err)
+		} else if ok && exit.ExitCode() != 99 && exit.ExitCode() != 97 {
+			t.Fatalf("gate --soak: %v: %s", err, exit.Stderr)
+		}
+		var r gate.SoakReport
+		if err := json.Unmarshal(out, &r); err != nil {
+			t.Fatalf("gate --soak: %v: %s", err, out)
+		}
+		for _, s := range r.Scenarios {
+			found := false
+			for _, m := range s.Metrics {
+				t.Logf("%s bytes a request: %s: %s: %s, %.4g [%.4g, %.4g] %s", size, s.Name, m.Name, m.Verdict, m.Estimate, m.Low, m.High, m.Note)
+				found = found || m.Name == "heap_per_hour" && m.Verdict == gate.Fail
+			}
+			if found != want {
+				t.Errorf("%s bytes a request: %s: leak found: %v, want %v", size, s.Name, found, want)
+			}
 		}
 	}
 }

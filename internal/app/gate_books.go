@@ -2,11 +2,13 @@ package app
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"net/http"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -51,6 +53,22 @@ func writeStream(file string) error {
 	})
 }
 
+// writeLarge writes the exchange that gate's upstream has on LargePath, in pieces a
+// millisecond apart.
+func writeLarge(file string) error {
+	const pieces = 16
+	return writeExchanges(file, 1, func(_ int, x *fixtures.Exchange) {
+		x.Request.Target = gate.LargePath
+		x.Response.Header = fixtures.Header{{Name: "Content-Type", Value: "application/json"}, {Name: "Content-Length", Value: strconv.Itoa(gate.LargeSize)}}
+		b := &x.Response.Body
+		b.Bytes, b.Size = bytes.Repeat([]byte("1"), gate.LargeSize), gate.LargeSize
+		for n := range pieces {
+			b.Frames = append(b.Frames, fixtures.Frame{At: time.Duration(n)*time.Millisecond + 1, Size: gate.LargeSize / pieces})
+		}
+		x.Times.FirstByte, x.Times.End = b.Frames[0].At, b.Frames[pieces-1].At
+	})
+}
+
 func writeExchanges(file string, n int, fill func(i int, x *fixtures.Exchange)) (err error) {
 	f, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
@@ -85,28 +103,47 @@ func writeExchanges(file string, n int, fill func(i int, x *fixtures.Exchange)) 
 // mallocsOf reads from a run's metrics how many objects it has allocated.
 func mallocsOf(s *Self) func(context.Context) (uint64, error) {
 	return func(ctx context.Context) (uint64, error) {
-		e, _ := s.Event("admin")
-		base, _ := e["url"].(string)
-		if base == "" {
-			return 0, errors.New("read allocations: the run has no admin API")
-		}
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(base, "/")+"/metrics", nil)
-		if err != nil {
-			return 0, err
-		}
-		req.Close = true // nothing is left open between two readings
-		resp, err := http.DefaultClient.Do(req)
+		found, err := readMetrics(ctx, s, "go_memstats_mallocs_total")
 		if err != nil {
 			return 0, fmt.Errorf("read allocations: %w", err)
 		}
-		defer resp.Body.Close()
-		lines := bufio.NewScanner(resp.Body)
-		for lines.Scan() {
-			if text, ok := strings.CutPrefix(lines.Text(), "go_memstats_mallocs_total "); ok {
-				n, err := strconv.ParseFloat(text, 64)
-				return uint64(n), err
-			}
-		}
-		return 0, errors.Join(fmt.Errorf("read allocations: no count in the metrics (%s)", resp.Status), lines.Err())
+		return uint64(found[0]), nil
 	}
+}
+
+// readMetrics reads metrics that have no labels from a run's admin API, in the order
+// of their names.
+func readMetrics(ctx context.Context, s *Self, names ...string) ([]float64, error) {
+	e, _ := s.Event("admin")
+	base, _ := e["url"].(string)
+	if base == "" {
+		return nil, errors.New("the run has no admin API")
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(base, "/")+"/metrics", nil)
+	if err != nil {
+		return nil, err
+	}
+	req.Close = true // nothing is left open between two readings
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	found, missing := make([]float64, len(names)), slices.Clone(names)
+	lines := bufio.NewScanner(resp.Body)
+	for lines.Scan() {
+		name, text, _ := strings.Cut(lines.Text(), " ")
+		i := slices.Index(names, name)
+		if i < 0 {
+			continue
+		}
+		if found[i], err = strconv.ParseFloat(text, 64); err != nil {
+			return nil, fmt.Errorf("%s: %w", name, err)
+		}
+		missing[i] = ""
+	}
+	if missing = slices.DeleteFunc(missing, func(n string) bool { return n == "" }); len(missing) > 0 {
+		return nil, errors.Join(fmt.Errorf("no %s in the metrics (%s)", strings.Join(missing, ", "), resp.Status), lines.Err())
+	}
+	return found, nil
 }

@@ -13,14 +13,17 @@ import (
 
 func TestGateCassettesAreGood(t *testing.T) {
 	dir := t.TempDir()
-	items, stream := filepath.Join(dir, "items.ndjson"), filepath.Join(dir, "stream.ndjson")
+	items, stream, large := filepath.Join(dir, "items.ndjson"), filepath.Join(dir, "stream.ndjson"), filepath.Join(dir, "large.ndjson")
 	if err := writeItems(items, 3); err != nil {
 		t.Fatal(err)
 	}
 	if err := writeStream(stream); err != nil {
 		t.Fatal(err)
 	}
-	for _, file := range []string{items, stream} {
+	if err := writeLarge(large); err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range []string{items, stream, large} {
 		if found, err := cassette.Verify(file); err != nil || len(found) > 0 {
 			t.Errorf("Verify(%s) = %v, %v, want nothing", file, found, err)
 		}
@@ -40,9 +43,12 @@ func TestGateCassettesAreGood(t *testing.T) {
 			if file == stream && (len(b.Frames) != gate.StreamEvents || !bytes.HasPrefix(b.Bytes, gate.StreamEvent(0)) || !bytes.HasSuffix(b.Bytes, gate.StreamEvent(gate.StreamEvents-1))) {
 				t.Errorf("stream = %d frames of %q", len(b.Frames), b.Bytes)
 			}
+			if file == large && len(b.Bytes) != gate.LargeSize {
+				t.Errorf("large = %d bytes, want %d", len(b.Bytes), gate.LargeSize)
+			}
 			n++
 		}
-		if want := map[string]int{items: 3, stream: 1}[file]; n != want {
+		if want := map[string]int{items: 3, stream: 1, large: 1}[file]; n != want {
 			t.Errorf("%s has %d exchanges, want %d", file, n, want)
 		}
 	}

@@ -33,6 +33,7 @@ type Budget struct {
 	Name       string // of the file, for reports; "" for none
 	Regression Limits // for every scenario that has none of its own
 	Scenarios  map[string]ScenarioBudget
+	Soak       Limits // growth per hour: of rss and heap in bytes, of descriptors, goroutines and threads
 	file       *place.File
 	keys       map[string]ast.Node // where each scenario is named
 }

@@ -27,7 +27,7 @@ func ParseBudget(name string, data []byte) (*Budget, error) {
 	if root == nil {
 		return nil, f.At(1, 1, budgetHint, "budget: want scenarios, the file is empty")
 	}
-	b := &Budget{Name: name, Scenarios: map[string]ScenarioBudget{}, Regression: Limits{}, file: f, keys: map[string]ast.Node{}}
+	b := &Budget{Name: name, Scenarios: map[string]ScenarioBudget{}, Regression: Limits{}, Soak: Limits{}, file: f, keys: map[string]ast.Node{}}
 	p := &budgetParser{file: f}
 	p.mapping(root, "budget", func(key string, at, value ast.Node) {
 		switch key {
@@ -38,8 +38,10 @@ func ParseBudget(name string, data []byte) (*Budget, error) {
 				b.Scenarios[scenario] = p.scenario(scenario, value)
 				b.keys[scenario] = at
 			})
+		case "soak":
+			p.mapping(value, "soak", func(key string, at, value ast.Node) { p.growth(b.Soak, key, at, value) })
 		default:
-			p.add(at, "the keys here are scenarios and regression", "budget: unknown key %q", key)
+			p.add(at, "the keys here are scenarios, regression and soak", "budget: unknown key %q", key)
 		}
 	})
 	if err := p.found.Err(); err != nil {
@@ -145,6 +147,28 @@ func (p *budgetParser) limit(l Limits, scenario, key string, at, n ast.Node) {
 	default:
 		p.add(at, limitHint, "%s: unknown key %q", scenario, key)
 	}
+}
+
+// growth reads what a process under soak may grow by in an hour.
+func (p *budgetParser) growth(l Limits, key string, at, n ast.Node) {
+	var v float64
+	var ok bool
+	switch key {
+	case "rss", "heap":
+		if v, ok = parseSize(describe(n)); !scalar(n) || !ok {
+			p.add(n, "units: KB, MB, GB, KiB, MiB, GiB", `%s: want a size such as "16MiB", got %q`, key, describe(n))
+			return
+		}
+	case "descriptors", "goroutines", "threads":
+		if v, ok = parseNumber(n); !ok || !(v >= 0) || math.IsInf(v, 0) {
+			p.add(n, "", "%s: want a number, 0 or more, got %q", key, describe(n))
+			return
+		}
+	default:
+		p.add(at, "known keys: rss, heap, descriptors, goroutines, threads", "soak: unknown key %q", key)
+		return
+	}
+	l[key] = Limit{v, n.GetToken().Position.Line}
 }
 
 // regression reads a share, for CPU per request and the median latency, or a

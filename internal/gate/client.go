@@ -54,10 +54,15 @@ func (c *client) exchange(number int) (keep bool, err error) {
 		return false, err
 	}
 	if h.status/100 != 2 {
-		err = fmt.Errorf("answer with status %d", h.status)
+		err = statusError(h.status)
 	}
 	return !h.last, err
 }
+
+// statusError is an answer that came whole, with a status other than 2xx.
+type statusError int
+
+func (e statusError) Error() string { return fmt.Sprintf("answer with status %d", int(e)) }
 
 type head struct {
 	status  int

@@ -97,7 +97,7 @@ func (c *client2) exchange(number int) (keep bool, err error) {
 		}
 	}
 	if c.status/100 != 2 {
-		err = fmt.Errorf("answer with status %d", c.status)
+		err = statusError(c.status)
 	}
 	return !c.last && c.stream < lastStream, err
 }

@@ -51,6 +51,7 @@ func reverse(name string) Scenario {
 		transport := &http.Transport{MaxIdleConnsPerHost: 64}
 		proxy := httputil.NewSingleHostReverseProxy(u)
 		proxy.Transport = transport
+		proxy.ErrorLog = log.New(io.Discard, "", 0) // clients that leave are none of the test's output
 		server := httptest.NewServer(proxy)
 		return Endpoint{URL: server.URL, PID: os.Getpid()}, func() error {
 			server.Close()

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -38,6 +39,13 @@ const (
 	StreamPath   = "/stream"
 	StreamEvents = 20
 	StreamEvery  = time.Millisecond
+)
+
+// The upstream answers a path that begins with LargePath with a body of LargeSize
+// bytes.
+const (
+	LargePath = "/large"
+	LargeSize = 256 << 10
 )
 
 // StreamEvent is the n-th event of a stream, as it goes over the wire.
@@ -111,6 +119,7 @@ func accept(ctx context.Context, ln net.Listener, serve func(net.Conn)) error {
 type answers struct {
 	whole []byte // head and body, so that each answer is one write
 	body  []byte
+	large []byte // as whole, of LargeSize
 }
 
 func makeAnswers(size int) *answers {
@@ -126,17 +135,19 @@ func makeAnswers(size int) *answers {
 	} else {
 		body = append(body, bytes.Repeat([]byte("1"), size)...) // a number is JSON, too
 	}
-	return &answers{
-		whole: fmt.Appendf(nil, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", size, body),
-		body:  body,
-	}
+	return &answers{whole: answerOf(body), body: body, large: answerOf(bytes.Repeat([]byte("1"), LargeSize))}
+}
+
+// answerOf is an answer with its head.
+func answerOf(body []byte) []byte {
+	return fmt.Appendf(nil, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
 }
 
 // serve answers each HTTP/1.1 request on c until it ends or is not understood.
 func (a *answers) serve(c net.Conn) {
 	r := bufio.NewReaderSize(c, 4<<10)
 	for {
-		length, last, stream := int64(0), false, false
+		length, last, answer := int64(0), false, a.answer
 		for first := true; ; first = false {
 			line, err := r.ReadSlice('\n')
 			if err != nil {
@@ -148,7 +159,12 @@ func (a *answers) serve(c net.Conn) {
 			}
 			if first {
 				_, target, _ := bytes.Cut(line, []byte(" "))
-				stream = bytes.HasPrefix(target, []byte(StreamPath))
+				switch {
+				case bytes.HasPrefix(target, []byte(StreamPath)):
+					answer = a.stream
+				case bytes.HasPrefix(target, []byte(LargePath)):
+					answer = a.answerLarge
+				}
 				continue
 			}
 			name, value, _ := bytes.Cut(line, []byte(":"))
@@ -167,10 +183,6 @@ func (a *answers) serve(c net.Conn) {
 		if _, err := io.CopyN(io.Discard, r, length); err != nil {
 			return
 		}
-		answer := a.answer
-		if stream {
-			answer = a.stream
-		}
 		if err := answer(c); err != nil || last {
 			return
 		}
@@ -179,6 +191,11 @@ func (a *answers) serve(c net.Conn) {
 
 func (a *answers) answer(c net.Conn) error {
 	_, err := c.Write(a.whole)
+	return err
+}
+
+func (a *answers) answerLarge(c net.Conn) error {
+	_, err := c.Write(a.large)
 	return err
 }
 
@@ -206,11 +223,16 @@ func (a *answers) serve2(c *tls.Conn) {
 	if c.Handshake() != nil {
 		return
 	}
-	length := strconv.Itoa(len(a.body))
-	new(http2.Server).ServeConn(c, &http2.ServeConnOpts{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	large := a.large[len(a.large)-LargeSize:]
+	length, largeLength := strconv.Itoa(len(a.body)), strconv.Itoa(LargeSize)
+	new(http2.Server).ServeConn(c, &http2.ServeConnOpts{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		length, body := length, a.body
+		if strings.HasPrefix(r.URL.Path, LargePath) {
+			length, body = largeLength, large
+		}
 		w.Header().Set("Content-Type", "application/json")
 		w.Header().Set("Content-Length", length)
-		_, _ = w.Write(a.body) // the client's end is its own
+		_, _ = w.Write(body) // the client's end is its own
 	})})
 }
 
