@@ -68,9 +68,26 @@ func (p *parts) readLink() (err error) {
 	return nil
 }
 
-// shaped is a captured command's link while it is in force.
+// inForce is a captured command's link while it is in force, whatever engine shapes it.
+// Its methods may be called from several goroutines.
+type inForce interface {
+	// Change puts other conditions in force, in both directions, without dropping a
+	// packet that is held. A direction's conditions that are zero let packets pass as
+	// they are.
+	Change(ctx context.Context, link shaping.Link) error
+	// Counters are what each direction has counted since the start, and holds now.
+	Counters() (map[shaping.Direction]shaping.Counters, error)
+	// Conditions are what is in force, as the engine resolved it. A direction that was
+	// never shaped is missing.
+	Conditions() map[shaping.Direction]shaping.Conditions
+	// Findings are what there is to say about them.
+	Findings() []shaping.Finding
+}
+
+// shaped is a captured command's link with what is told of it.
 type shaped struct {
-	ends map[shaping.Direction]*shaping.Applied
+	inForce
+	engine string // as people write it
 	// past counts connections to the loopback, which has no link.
 	past atomic.Int64
 	// counted is what the ends had counted when the command had ended.
@@ -83,28 +100,18 @@ func (p *parts) shape(ctx context.Context, g *gateway.Gateway) error {
 	if p.link.IsZero() {
 		return nil
 	}
-	s := &shaped{ends: map[shaping.Direction]*shaping.Applied{}}
-	for _, d := range directions {
-		end := g.Up()
-		if d == shaping.Down {
-			end = g.Down()
-		}
-		var one shaping.Link
-		if *one.Of(d) = *p.link.Of(d); one.IsZero() {
-			continue
-		}
-		if c := one.Of(d); c.Seed == 0 && c.Random() {
-			c.Seed = timing.MixString(p.seed, "link", string(d))
-		}
-		a, err := shaping.Apply(ctx, shaping.Target{Socket: end.Socket, Interface: end.Name, Egress: d}, one)
-		if err != nil {
-			return fmt.Errorf("link: %w\nhint: understudy doctor --require netem tells what this machine lacks; the command was not started", err)
-		}
-		s.ends[d] = a
+	l := newNetemLink(g, p.seed)
+	if err := l.Change(ctx, p.link); err != nil {
+		return fmt.Errorf("link: %w\nhint: understudy doctor --require netem tells what this machine lacks; the command was not started", err)
 	}
-	p.shaped = s
+	p.shaped = &shaped{inForce: l, engine: "netem"}
 	p.tellLink(g)
 	return nil
+}
+
+// linkSeed is the seed of a direction's chances where none was given.
+func linkSeed(root uint64, d shaping.Direction) uint64 {
+	return timing.MixString(root, "link", string(d))
 }
 
 // linkEnd is a direction's end, as events tell of it.
@@ -115,23 +122,22 @@ type linkEnd struct {
 
 // tellLink says what is in force, and what there is to know about it.
 func (p *parts) tellLink(g *gateway.Gateway) {
-	fields := map[string]any{"engine": "netem"}
-	log := []zap.Field{zap.String("engine", "netem")}
-	findings := []shaping.Finding{}
+	fields := map[string]any{"engine": p.shaped.engine}
+	log := []zap.Field{zap.String("engine", p.shaped.engine)}
+	now := p.shaped.Conditions()
 	for _, d := range directions {
-		a := p.shaped.ends[d]
-		if a == nil {
+		c, is := now[d]
+		if !is {
 			continue
 		}
-		end := linkEnd{g.Up().Name, ""}
+		end := linkEnd{g.Up().Name, c.String()}
 		if d == shaping.Down {
 			end.Interface = g.Down().Name
 		}
-		end.Conditions = a.Conditions()[d].String()
 		fields[string(d)] = end
 		log = append(log, zap.String(string(d), end.Conditions))
-		findings = append(findings, a.Findings()...)
 	}
+	findings := append([]shaping.Finding{}, p.shaped.Findings()...)
 	fields["findings"] = findings
 	p.events.Note("link", "", fields)
 	p.log.Info("the command's link is shaped", log...)
@@ -157,14 +163,9 @@ func (p *parts) countLink() {
 	if p.shaped == nil {
 		return
 	}
-	p.shaped.counted = map[shaping.Direction]shaping.Counters{}
-	for d, a := range p.shaped.ends {
-		all, err := a.Counters()
-		if err != nil {
-			p.log.Warn("the link's counters", zap.Error(err))
-			continue
-		}
-		p.shaped.counted[d] = all[d]
+	var err error
+	if p.shaped.counted, err = p.shaped.Counters(); err != nil {
+		p.log.Warn("the link's counters", zap.Error(err))
 	}
 }
 
@@ -173,7 +174,7 @@ func (p *parts) linkReport() map[string]any {
 	if p.shaped == nil {
 		return nil
 	}
-	out := map[string]any{"engine": "netem", "past_link": p.shaped.past.Load()}
+	out := map[string]any{"engine": p.shaped.engine, "past_link": p.shaped.past.Load()}
 	for d, c := range p.shaped.counted {
 		out[string(d)] = c
 	}
@@ -186,7 +187,7 @@ func (p *parts) linkText() string {
 		return ""
 	}
 	var b strings.Builder
-	b.WriteString("\nlink (netem):\n")
+	fmt.Fprintf(&b, "\nlink (%s):\n", p.shaped.engine)
 	for _, d := range directions {
 		if c, ok := p.shaped.counted[d]; ok {
 			fmt.Fprintf(&b, "  %-4s  %d packets, %d bytes sent, %d dropped, %d still waiting\n", d, c.SentPackets, c.SentBytes, c.Dropped, c.BacklogPackets)
