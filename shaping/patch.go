@@ -22,11 +22,17 @@ type Patch struct {
 // known only where they are laid over others: see Conditions.Check. Errors are
 // *place.Error in f.
 func (b *Book) ReadPatch(f *place.File, node ast.Node) (Patch, error) {
-	p, err := b.read(f, node, false)
-	if err == nil && p.profile == "" && len(p.keys) == 0 {
-		err = f.AtNode(node, "such as {delay: 200ms}, or a profile's name", "there are no conditions")
+	var p Patch
+	if node.Type() != ast.NullType {
+		var err error
+		if p, err = b.read(f, node, false); err != nil {
+			return p, err
+		}
 	}
-	return p, err
+	if p.profile == "" && len(p.keys) == 0 {
+		return p, f.AtNode(node, "such as {delay: 200ms}, or a profile's name", "there are no conditions")
+	}
+	return p, nil
 }
 
 // Over is c with p's conditions for the direction d laid over it. What a condition
