@@ -14,6 +14,7 @@ import (
 	"github.com/understudy-proxy/understudy/internal/gateway"
 	"github.com/understudy-proxy/understudy/internal/timing"
 	"github.com/understudy-proxy/understudy/shaping"
+	"github.com/understudy-proxy/understudy/shaping/timeline"
 )
 
 // directions are a link's, in the order in which they are told.
@@ -48,20 +49,48 @@ func linkOf(c *config.Config) (shaping.Link, error) {
 		}
 		part.set(m)
 	}
-	if len(errs) == 0 && !last.IsZero() && l.IsZero() {
+	if len(errs) == 0 && !last.IsZero() && l.IsZero() && c.Link.Steps.IsZero() {
 		errs = append(errs, last.File.AtNode(last.Node, "a SPEC such as lte, or delay=40ms,loss=0.5%; without one the link is left alone",
 			"link: there are no conditions"))
 	}
 	return l, errs.Err()
 }
 
+// timelineOf reads what the configuration wants of the link, and how that changes during
+// the run; nil where it wants nothing. Errors are place errors.
+func timelineOf(c *config.Config, seed uint64) (*timeline.Timeline, error) {
+	base, err := linkOf(c)
+	if err != nil {
+		return nil, err
+	}
+	var steps []timeline.Step
+	if list := c.Link.Steps; !list.IsZero() {
+		b, err := shaping.NewBook()
+		if err != nil {
+			return nil, err
+		}
+		if steps, err = timeline.Read(b, list.File, list.Node); err != nil {
+			return nil, err
+		}
+	}
+	if base.IsZero() && len(steps) == 0 {
+		return nil, nil
+	}
+	return timeline.New(base, steps, seed)
+}
+
 // readLink reads the link's conditions and refuses them where there is no link to be
 // shaped: that of a command which is captured in a namespace.
-func (p *parts) readLink() (err error) {
-	if p.link, err = linkOf(p.c); err != nil {
+func (p *parts) readLink() error {
+	plan, err := timelineOf(p.c, p.seed)
+	if err != nil {
 		return BadInput(err)
 	}
-	if !p.link.IsZero() && !p.captures() {
+	p.hasLink = plan != nil
+	p.linkPlan.Store(plan)
+	p.linkSource = linkSource(&p.c.Link)
+	p.linkIsNew = make(chan struct{}, 1)
+	if p.hasLink && !p.captures() {
 		return Usage(errors.New("link: only a command that is captured in a namespace has a link of its own\n" +
 			"hint: a command behind --, and no listener or --capture namespace; understudy shape set shapes a link of this host"))
 	}
@@ -88,24 +117,30 @@ type inForce interface {
 type shaped struct {
 	inForce
 	engine string // as people write it
+	held   held
 	// past counts connections to the loopback, which has no link.
 	past atomic.Int64
-	// counted is what the ends had counted when the command had ended.
-	counted map[shaping.Direction]shaping.Counters
+	// counted is what the ends had counted when the command had ended; nil before.
+	counted atomic.Pointer[map[shaping.Direction]shaping.Counters]
 }
 
 // shape puts the link's conditions in force, each direction at the end that sends it.
 // There is nothing to restore: both ends vanish with the command's namespaces.
 func (p *parts) shape(ctx context.Context, g *gateway.Gateway) error {
-	if p.link.IsZero() {
+	if !p.hasLink {
 		return nil
 	}
 	l := newNetemLink(g, p.seed)
-	if err := l.Change(ctx, p.link); err != nil {
+	s := &shaped{inForce: l, engine: "netem"}
+	s.held = held{link: l, start: p.start, plan: &p.linkPlan, isNew: p.linkIsNew, tell: p.tellChange}
+	state, now, err := s.held.begin(ctx)
+	if err != nil {
 		return fmt.Errorf("link: %w\nhint: understudy doctor --require netem tells what this machine lacks; the command was not started", err)
 	}
-	p.shaped = &shaped{inForce: l, engine: "netem"}
+	p.shaped = s
+	p.shapedNow.Store(s)
 	p.tellLink(g)
+	s.held.note(state, now)
 	return nil
 }
 
@@ -158,15 +193,25 @@ func (p *parts) tellPast(to string) {
 	}
 }
 
+// counters are the link's: what it has counted, in the end.
+func (s *shaped) counters() map[shaping.Direction]shaping.Counters {
+	if c := s.counted.Load(); c != nil {
+		return *c
+	}
+	return nil
+}
+
 // countLink reads the ends' counters, before the namespaces go.
 func (p *parts) countLink() {
 	if p.shaped == nil {
 		return
 	}
-	var err error
-	if p.shaped.counted, err = p.shaped.Counters(); err != nil {
+	counted, err := p.shaped.Counters()
+	if err != nil {
 		p.log.Warn("the link's counters", zap.Error(err))
 	}
+	p.shaped.counted.Store(&counted)
+	p.shaped.held.end()
 }
 
 // linkReport is the link's part of the report for scripts; nil for none.
@@ -175,8 +220,11 @@ func (p *parts) linkReport() map[string]any {
 		return nil
 	}
 	out := map[string]any{"engine": p.shaped.engine, "past_link": p.shaped.past.Load()}
-	for d, c := range p.shaped.counted {
+	for d, c := range p.shaped.counters() {
 		out[string(d)] = c
+	}
+	if passed := p.shaped.held.passages(); len(passed) > 0 {
+		out["steps"] = passed
 	}
 	return out
 }
@@ -189,9 +237,12 @@ func (p *parts) linkText() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "\nlink (%s):\n", p.shaped.engine)
 	for _, d := range directions {
-		if c, ok := p.shaped.counted[d]; ok {
+		if c, ok := p.shaped.counters()[d]; ok {
 			fmt.Fprintf(&b, "  %-4s  %d packets, %d bytes sent, %d dropped, %d still waiting\n", d, c.SentPackets, c.SentBytes, c.Dropped, c.BacklogPackets)
 		}
+	}
+	for _, s := range p.shaped.held.passages() {
+		fmt.Fprintf(&b, "  step %s: %s, %.1f s in all, first at %.1f s\n", s.Name, plural(s.Times, "time"), s.Seconds, s.FirstAt)
 	}
 	if n := p.shaped.past.Load(); n > 0 {
 		fmt.Fprintf(&b, "  %s to the loopback went past it\n", plural(int(n), "connection"))

@@ -17,8 +17,11 @@ import (
 // keys are a step's, in the order of docs/links.md.
 var keys = []string{"name", "during", "every", "for", "random", "ramp", "link", "down", "up", "outage"}
 
-// longest bounds every, for and ramp, against a slip of units.
-const longest = 24 * time.Hour
+// What a slip of units would be beyond.
+const (
+	longest  = 24 * time.Hour     // of every, for and ramp
+	farthest = 10_000 * time.Hour // on the run's clock
+)
 
 // Read reads a list of steps:
 //
@@ -212,6 +215,9 @@ func (r *reader) during(s *Step, value ast.Node) {
 		switch n := len(s.During); {
 		case err != nil:
 			r.fail(item, "a number needs a unit: us, ms, s, m, h", "during: %s", err)
+			continue
+		case span.From > farthest || span.To > farthest && span.To != timing.Endless:
+			r.fail(item, "", "during: want at most %v, got %q", farthest, text)
 			continue
 		case n > 0 && span.From < s.During[n-1].To:
 			r.fail(item, "", "during: want ranges in order and apart from each other, got %v after %v", span, s.During[n-1])

@@ -20,6 +20,7 @@ func TestReadErrors(t *testing.T) {
 		"steps: [{name: a, during: 1s..}]":                                                       `step "a" changes nothing`,
 		"steps: [{name: a, during: 1s.., up: }]":                                                 "up: there are no conditions",
 		"steps:\n  - name: a\n    during: 2m..1m\n    outage: true":                              "link.yaml:3:13: during: want a range that ends after it begins",
+		"steps: [{name: a, during: 10001h.., outage: true}]":                                     `during: want at most 10000h0m0s, got "10001h.."`,
 		"steps: [{name: a, during: 10, outage: true}]":                                           "during: want a range of times such as 2m..3m",
 		"steps: [{name: a, during: [3s..4s, 1s..2s], outage: true}]":                             "during: want ranges in order and apart from each other, got 1s..2s after 3s..4s",
 		"steps: [{name: a, during: 1s.., outage: yes}]":                                          `outage: want true or false, got "yes"`,
