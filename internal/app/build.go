@@ -308,7 +308,7 @@ func (p *parts) makeRecorder() error {
 		missed:    admin.NewRing[admin.Miss](200),
 		gate:      p.gate,
 	}
-	p.books.metrics = telemetry.NewMetrics(telemetry.Options{Version: Version, Recorder: p.recorderStats})
+	p.books.metrics = telemetry.NewMetrics(telemetry.Options{Version: Version, Recorder: p.recorderStats, Link: p.linkStats})
 	if p.c.Log.Access {
 		p.books.access = p.each
 	}

@@ -193,35 +193,16 @@ func (p *parts) tellPast(to string) {
 	}
 }
 
-// counters are the link's: what it has counted, in the end.
-func (s *shaped) counters() map[shaping.Direction]shaping.Counters {
-	if c := s.counted.Load(); c != nil {
-		return *c
-	}
-	return nil
-}
-
-// countLink reads the ends' counters, before the namespaces go.
-func (p *parts) countLink() {
-	if p.shaped == nil {
-		return
-	}
-	counted, err := p.shaped.Counters()
-	if err != nil {
-		p.log.Warn("the link's counters", zap.Error(err))
-	}
-	p.shaped.counted.Store(&counted)
-	p.shaped.held.end()
-}
-
 // linkReport is the link's part of the report for scripts; nil for none.
 func (p *parts) linkReport() map[string]any {
 	if p.shaped == nil {
 		return nil
 	}
 	out := map[string]any{"engine": p.shaped.engine, "past_link": p.shaped.past.Load()}
-	for d, c := range p.shaped.counters() {
-		out[string(d)] = c
+	if counted := p.shaped.counted.Load(); counted != nil {
+		for d, c := range *counted {
+			out[string(d)] = c
+		}
 	}
 	if passed := p.shaped.held.passages(); len(passed) > 0 {
 		out["steps"] = passed
@@ -236,8 +217,9 @@ func (p *parts) linkText() string {
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "\nlink (%s):\n", p.shaped.engine)
+	counted, _ := p.shaped.counters() // they were read, or it was told why not
 	for _, d := range directions {
-		if c, ok := p.shaped.counters()[d]; ok {
+		if c, ok := counted[d]; ok {
 			fmt.Fprintf(&b, "  %-4s  %d packets, %d bytes sent, %d dropped, %d still waiting\n", d, c.SentPackets, c.SentBytes, c.Dropped, c.BacklogPackets)
 		}
 	}
