@@ -22,12 +22,12 @@ type fakeLink struct {
 	at    []time.Duration
 	links []string
 	now   shaping.Link
-	fails error
+	fails atomic.Pointer[error]
 }
 
 func (f *fakeLink) Change(_ context.Context, l shaping.Link) error {
-	if f.fails != nil {
-		return f.fails
+	if err := f.fails.Load(); err != nil {
+		return *err
 	}
 	f.at = append(f.at, time.Since(f.start))
 	f.links = append(f.links, fmt.Sprintf("%v %s", time.Since(f.start), l))
@@ -187,7 +187,8 @@ func TestHeldCannotChange(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		x := holdFor(t, "link: {steps: [{name: tunnel, during: 1m.., outage: true}]}")
 		synctest.Wait()
-		x.link.fails = errors.New("no such link")
+		broken := errors.New("no such link")
+		x.link.fails.Store(&broken)
 		if err := <-x.ended; err == nil || err.Error() != "link at 1m0s: no such link" {
 			t.Errorf("run = %v, want the link's error with its time", err)
 		}
