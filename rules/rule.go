@@ -32,7 +32,7 @@ type rule struct {
 	uses    uses
 	guards  guards
 	when    *expression // nil: what the guards say, or always
-	during  []span
+	during  []timing.Span
 	every   uint64 // 0 and 1: each match
 	chance  float64
 	count   uint64 // 0: no limit
@@ -95,7 +95,7 @@ func (r *reader) rule(n ast.Node) *rule {
 		case "during":
 			for _, item := range r.sequence(e.value) {
 				r.read(entry{e.key, e.keyNode, item}, "during", "a range of times such as 2m..3m", "", func(text string) error {
-					s, err := parseSpan(text)
+					s, err := timing.ParseSpan(text)
 					u.during = append(u.during, s)
 					return err
 				})

@@ -34,6 +34,8 @@ type Reload struct {
 	// Err is why the files were refused; the old Set stays. place.Detail shows it
 	// with its line and caret.
 	Err error
+	// Beside is set where Err is that of the other part: see Watcher.Beside.
+	Beside bool
 	// Notice tells of the watching itself: that files must be polled, and why.
 	Notice string
 }
@@ -44,6 +46,7 @@ type Watcher struct {
 	places []Place
 	opts   Options
 	report func(Reload)
+	beside func([]Source) (commit func(), err error)
 
 	listen func() (*fsnotify.Watcher, error) // for tests to refuse
 	every  time.Duration                     // between two looks where files are polled
@@ -62,6 +65,12 @@ func NewWatcher(e *Engine, places []Place, opts Options, report func(Reload)) *W
 		listen: fsnotify.NewWatcher, every: pollEvery, watched: map[string]watchedDir{},
 	}
 }
+
+// Beside lets another part of the files change together with the rules: read is called
+// with each new reading, and its commit, which may be nil, once the rules are live. Its
+// error refuses the reading as a whole, as errors of the rules do. Both are called from
+// Run, and must not block. It is to be called before Run.
+func (w *Watcher) Beside(read func([]Source) (commit func(), err error)) { w.beside = read }
 
 // Run watches until ctx ends, and then returns nil. What changed between the
 // loading of the engine's Set and now is loaded first.
@@ -159,10 +168,20 @@ func (w *Watcher) look(s *schedule) {
 		w.report(Reload{Err: err})
 		return
 	}
+	var commit func()
+	if w.beside != nil {
+		if commit, err = w.beside(r.sources); err != nil {
+			w.report(Reload{Err: err, Beside: true})
+			return
+		}
+	}
 	w.last.bodies = bodiesThen(set)
 	change := w.engine.Swap(set)
 	if w.follow() {
 		s.touch() // a body file that is new may have changed before it was watched
+	}
+	if commit != nil {
+		commit()
 	}
 	w.report(Reload{Set: set, Change: change})
 }

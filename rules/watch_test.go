@@ -28,6 +28,11 @@ type watching struct {
 
 func watch(t testing.TB, paths ...string) *watching {
 	t.Helper()
+	return watchBeside(t, nil, paths...)
+}
+
+func watchBeside(t testing.TB, beside func([]Source) (func(), error), paths ...string) *watching {
+	t.Helper()
 	places := make([]Place, len(paths))
 	for i, p := range paths {
 		places[i] = Place{Path: p}
@@ -40,7 +45,9 @@ func watch(t testing.TB, paths ...string) *watching {
 	w.engine.Swap(s)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error)
-	go func() { done <- NewWatcher(w.engine, places, Options{}, func(r Reload) { w.reports <- r }).Run(ctx) }() // ended by the clean-up
+	watcher := NewWatcher(w.engine, places, Options{}, func(r Reload) { w.reports <- r })
+	watcher.Beside(beside)
+	go func() { done <- watcher.Run(ctx) }() // ended by the clean-up
 	t.Cleanup(func() {
 		cancel()
 		if err := <-done; err != nil {
@@ -142,6 +149,39 @@ func TestBrokenFileIsRefused(t *testing.T) {
 }
 
 // A file that vanishes is reported, the old set stays, and its return is seen.
+// What is beside the rules changes with them or not at all.
+func TestBeside(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "rules.yaml")
+	write(t, path, rulesText("a"))
+	var refuse error
+	asked, committed := 0, 0
+	w := watchBeside(t, func(s []Source) (func(), error) {
+		asked++
+		if len(s) != 1 || s[0].Name != path || refuse != nil {
+			return nil, refuse
+		}
+		return func() { committed++ }, nil
+	}, path)
+
+	write(t, path, rulesText("a", "b"))
+	w.live("a", "b")
+	if asked != 1 || committed != 1 {
+		t.Errorf("asked %d times and committed %d times, want 1 and 1", asked, committed)
+	}
+	write(t, path, "rules: nonsense\n")
+	if r := w.next(); r.Err == nil || r.Beside || asked != 1 {
+		t.Errorf("reported %+v after %d questions, want an error of the rules' own after 1", r, asked)
+	}
+	refuse = errors.New("not that")
+	write(t, path, rulesText("c"))
+	if r := w.next(); !errors.Is(r.Err, refuse) || !r.Beside {
+		t.Errorf("reported %+v, want the other part's error", r)
+	}
+	if got := w.engine.Set().Names(); !slices.Equal(got, []string{"a", "b"}) || committed != 1 {
+		t.Errorf("the engine has %q after %d commits, want the old rules after 1", got, committed)
+	}
+}
+
 func TestVanishedFileComesBack(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "sub")
 	must(t, os.Mkdir(dir, 0o755))

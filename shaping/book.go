@@ -214,26 +214,34 @@ func (b *Book) readProfile(f *place.File, v *ast.MappingValueNode) (Profile, err
 // Read reads a spec, or conditions as a mapping, {delay: 40ms, loss: 0.5%}, in which
 // profile: NAME may stand as the base. Errors are *place.Error in f.
 func (b *Book) Read(f *place.File, node ast.Node) (Link, error) {
+	p, err := b.read(f, node, true)
+	return p.link, err
+}
+
+// read is Read for a patch; alone as parse has it.
+func (b *Book) read(f *place.File, node ast.Node, alone bool) (Patch, error) {
 	if s, ok := node.(ast.ScalarNode); ok {
-		l, err := b.within(f).Parse(fmt.Sprint(s.GetValue()))
+		p, err := b.within(f).parse(fmt.Sprint(s.GetValue()), alone)
 		if err != nil {
 			var e *place.Error
-			errors.As(err, &e) // what Parse returns
-			return Link{}, f.AtNode(node, e.Hint, "%s", e.Msg)
+			errors.As(err, &e) // what parse returns
+			return Patch{}, f.AtNode(node, e.Hint, "%s", e.Msg)
 		}
-		return l, nil
+		return p, nil
 	}
 	fields, err := mapping(f, node)
 	if err != nil {
-		return Link{}, err
+		return Patch{}, err
 	}
-	var l Link
+	var patch Patch
+	l := &patch.link
 	for _, v := range fields {
 		if v.Key.String() != "profile" {
 			continue
 		}
-		if l, err = b.profile(scalar(v.Value)); err != nil {
-			return Link{}, f.AtNode(v.Value, asProblem(err).hint, "profile: %s", asProblem(err).msg)
+		patch.profile = scalar(v.Value)
+		if *l, err = b.profile(patch.profile); err != nil {
+			return Patch{}, f.AtNode(v.Value, asProblem(err).hint, "profile: %s", asProblem(err).msg)
 		}
 	}
 	where := map[string]ast.Node{}
@@ -244,26 +252,27 @@ func (b *Book) Read(f *place.File, node ast.Node) (Link, error) {
 		case name == "profile":
 			continue
 		case k == nil:
-			return Link{}, f.AtNode(v.Key, keyHint()+", profile", "unknown condition %q", name)
+			return Patch{}, f.AtNode(v.Key, keyHint()+", profile", "unknown condition %q", name)
 		}
 		where[name] = v.Value
+		patch.keys = append(patch.keys, k)
 		for _, c := range []*Conditions{&l.Down, &l.Up} {
 			if err := b.within(f).set(c, k, scalar(v.Value)); err != nil {
-				return Link{}, f.AtNode(v.Value, asProblem(err).hint, "%s: %s", name, asProblem(err).msg)
+				return Patch{}, f.AtNode(v.Value, asProblem(err).hint, "%s: %s", name, asProblem(err).msg)
 			}
 		}
 	}
 	for _, c := range []*Conditions{&l.Down, &l.Up} {
 		b.complete(c, func(name string) bool { return where[name] != nil })
-		if name, p := c.conflict(); p != nil {
+		if name, p := c.conflict(); p != nil && alone {
 			at := where[name]
 			if at == nil {
 				at = node
 			}
-			return Link{}, f.AtNode(at, p.hint, "%s: %s", name, p.msg)
+			return Patch{}, f.AtNode(at, p.hint, "%s: %s", name, p.msg)
 		}
 	}
-	return l, nil
+	return patch, nil
 }
 
 // within opens files relative to f.

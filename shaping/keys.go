@@ -13,6 +13,7 @@ type key struct {
 	name   string
 	parse  func(c *Conditions, text string) error
 	format func(c *Conditions) string // "" for nothing to say
+	copy   func(to, from *Conditions)
 }
 
 // keys are in the order in which String writes them.
@@ -27,7 +28,7 @@ var keys = []key{
 			return ""
 		}
 		return formatBurst(c.Burst)
-	}},
+	}, func(to, from *Conditions) { to.Burst = from.Burst }},
 	percentKey("loss_correlation", func(c *Conditions) *float64 { return &c.LossCorrelation }),
 	// tc's order and defaults: p [r [1-h [1-k]]].
 	{"gemodel", func(c *Conditions, text string) error {
@@ -44,7 +45,7 @@ var keys = []key{
 			return ""
 		}
 		return formatList(g.ToBad, g.ToGood, g.LossInBad, g.LossInGood)
-	}},
+	}, func(to, from *Conditions) { to.GilbertElliott = from.GilbertElliott }},
 	// tc's order and defaults: p13 [p31 [p32 [p23 [p14]]]].
 	{"state", func(c *Conditions, text string) error {
 		s := FourState{P23: 1}
@@ -60,7 +61,7 @@ var keys = []key{
 			return ""
 		}
 		return formatList(s.P13, s.P31, s.P32, s.P23, s.P14)
-	}},
+	}, func(to, from *Conditions) { to.FourState = from.FourState }},
 	percentKey("duplicate", func(c *Conditions) *float64 { return &c.Duplicate }),
 	percentKey("duplicate_correlation", func(c *Conditions) *float64 { return &c.DuplicateCorrelation }),
 	percentKey("corrupt", func(c *Conditions) *float64 { return &c.Corrupt }),
@@ -69,7 +70,8 @@ var keys = []key{
 	percentKey("reorder_correlation", func(c *Conditions) *float64 { return &c.ReorderCorrelation }),
 	unsignedKey("gap", "gap=5", func(c *Conditions) *uint32 { return &c.Gap }),
 	{"rate", func(c *Conditions, text string) (err error) { c.Rate, err = parseRate(text); return err },
-		func(c *Conditions) string { return formatRate(c.Rate) }},
+		func(c *Conditions) string { return formatRate(c.Rate) },
+		func(to, from *Conditions) { to.Rate = from.Rate }},
 	signedKey("overhead", math.MinInt16, math.MaxInt16, "overhead=26", func(c *Conditions) *int32 { return &c.PacketOverhead }),
 	unsignedKey("cell", "cell=48", func(c *Conditions) *uint32 { return &c.CellSize }),
 	signedKey("cell_overhead", math.MinInt16, math.MaxInt16, "cell_overhead=5", func(c *Conditions) *int32 { return &c.CellOverhead }),
@@ -82,6 +84,8 @@ var keys = []key{
 			return s.MinDelay.String()
 		}
 		return s.MinDelay.String() + "/" + s.MaxDelay.String()
+	}, func(to, from *Conditions) {
+		to.Slot.MinDelay, to.Slot.MaxDelay = from.Slot.MinDelay, from.Slot.MaxDelay
 	}},
 	durationKey("slot_delay", MaxDelay, func(c *Conditions) *time.Duration { return &c.Slot.DistDelay }),
 	durationKey("slot_jitter", MaxJitter, func(c *Conditions) *time.Duration { return &c.Slot.DistJitter }),
@@ -98,7 +102,7 @@ var keys = []key{
 			return ""
 		}
 		return "true"
-	}},
+	}, func(to, from *Conditions) { to.ECN = from.ECN }},
 	durationKey("queue", MaxDelay, func(c *Conditions) *time.Duration { return &c.Queue }),
 	unsignedKey("limit", "limit=1000", func(c *Conditions) *uint32 { return &c.Limit }),
 	{"seed", func(c *Conditions, text string) (err error) {
@@ -106,19 +110,26 @@ var keys = []key{
 			return &problem{"want a number above 0, got " + strconv.Quote(text), "such as seed=42"}
 		}
 		return nil
-	}, func(c *Conditions) string { return formatCount(c.Seed) }},
+	}, func(c *Conditions) string { return formatCount(c.Seed) },
+		func(to, from *Conditions) { to.Seed = from.Seed }},
+}
+
+func copied[T any](field func(*Conditions) *T) func(to, from *Conditions) {
+	return func(to, from *Conditions) { *field(to) = *field(from) }
 }
 
 func durationKey(name string, most time.Duration, field func(*Conditions) *time.Duration) key {
 	return key{name,
 		func(c *Conditions, text string) (err error) { *field(c), err = parseDuration(text, most); return err },
-		func(c *Conditions) string { return formatDuration(*field(c)) }}
+		func(c *Conditions) string { return formatDuration(*field(c)) },
+		copied(field)}
 }
 
 func percentKey(name string, field func(*Conditions) *float64) key {
 	return key{name,
 		func(c *Conditions, text string) (err error) { *field(c), err = parsePercent(text); return err },
-		func(c *Conditions) string { return formatPercent(*field(c)) }}
+		func(c *Conditions) string { return formatPercent(*field(c)) },
+		copied(field)}
 }
 
 func unsignedKey(name, example string, field func(*Conditions) *uint32) key {
@@ -126,7 +137,7 @@ func unsignedKey(name, example string, field func(*Conditions) *uint32) key {
 		n, err := parseCount(text, 1, math.MaxUint32, example)
 		*field(c) = uint32(n)
 		return err
-	}, func(c *Conditions) string { return formatCount(*field(c)) }}
+	}, func(c *Conditions) string { return formatCount(*field(c)) }, copied(field)}
 }
 
 func signedKey(name string, least, most int64, example string, field func(*Conditions) *int32) key {
@@ -134,7 +145,7 @@ func signedKey(name string, least, most int64, example string, field func(*Condi
 		n, err := parseCount(text, least, most, example)
 		*field(c) = int32(n)
 		return err
-	}, func(c *Conditions) string { return formatCount(*field(c)) }}
+	}, func(c *Conditions) string { return formatCount(*field(c)) }, copied(field)}
 }
 
 func distributionKey(name string, field func(*Conditions) **Distribution) key {
@@ -146,7 +157,7 @@ func distributionKey(name string, field func(*Conditions) **Distribution) key {
 			return d.String()
 		}
 		return ""
-	}}
+	}, copied(field)}
 }
 
 func parseBurst(c *Conditions, text string) error {

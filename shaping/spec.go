@@ -47,15 +47,23 @@ func split(spec string) []word {
 // directions. Conditions without a name hold in each direction: delay=40ms makes a
 // round trip of 80 ms. A nil Book knows no profiles and opens no files.
 func (b *Book) Parse(spec string) (Link, error) {
+	p, err := b.parse(spec, true)
+	return p.link, err
+}
+
+// parse is Parse for a patch. alone is set where its conditions stand on their own and
+// must make sense without any below them.
+func (b *Book) parse(spec string, alone bool) (Patch, error) {
 	f := place.NewFile("link", []byte(spec))
-	at := func(offset int, prefix string, err error) (Link, error) {
+	at := func(offset int, prefix string, err error) (Patch, error) {
 		p := asProblem(err)
-		return Link{}, f.At(1, utf8.RuneCountInString(spec[:offset])+1, p.hint, "%s%s", prefix, p.msg)
+		return Patch{}, f.At(1, utf8.RuneCountInString(spec[:offset])+1, p.hint, "%s%s", prefix, p.msg)
 	}
 	if strings.TrimSpace(spec) == "" {
 		return at(0, "", &problem{"want conditions, got nothing", "such as delay=40ms,loss=0.5%"})
 	}
-	var l Link
+	var patch Patch
+	l := &patch.link
 	where := map[string]int{} // the offset of each value
 	for i, w := range split(spec) {
 		if !w.hasValue && i == 0 && b != nil {
@@ -63,7 +71,7 @@ func (b *Book) Parse(spec string) (Link, error) {
 			if err != nil {
 				return at(w.nameAt, "", err)
 			}
-			l = base
+			*l, patch.profile = base, w.name
 			continue
 		}
 		k := find(w.name)
@@ -77,6 +85,7 @@ func (b *Book) Parse(spec string) (Link, error) {
 			return at(w.nameAt, w.name+": ", &problem{"is there twice", ""})
 		}
 		where[w.name] = w.valueAt
+		patch.keys = append(patch.keys, k)
 		for _, c := range []*Conditions{&l.Down, &l.Up} {
 			if err := b.set(c, k, w.value); err != nil {
 				return at(w.valueAt, w.name+": ", err)
@@ -85,15 +94,15 @@ func (b *Book) Parse(spec string) (Link, error) {
 	}
 	for _, c := range []*Conditions{&l.Down, &l.Up} {
 		b.complete(c, func(name string) bool { _, is := where[name]; return is })
-		if name, p := c.conflict(); p != nil {
+		if name, p := c.conflict(); p != nil && alone {
 			return at(where[name], name+": ", p)
 		}
 	}
-	return l, nil
+	return patch, nil
 }
 
-// complete takes out what a profile brought and what was given replaces, and puts in
-// what a measured distribution brings.
+// complete takes out what was there before (a profile's, or below a patch) and what was
+// given replaces, and puts in what a measured distribution brings.
 func (b *Book) complete(c *Conditions, given func(name string) bool) {
 	if given("loss") || given("gemodel") || given("state") {
 		if !given("loss") {
@@ -111,6 +120,19 @@ func (b *Book) complete(c *Conditions, given func(name string) bool) {
 	}
 	if given("limit") && !given("queue") {
 		c.Queue = 0
+	}
+	if given("queue") && !given("limit") {
+		c.Limit = 0
+	}
+	s, ranged, drawn := &c.Slot, given("slot"), given("slot_delay") || given("slot_jitter")
+	if drawn && !ranged {
+		s.MinDelay, s.MaxDelay = 0, 0
+	}
+	if ranged && !drawn {
+		s.DistDelay, s.DistJitter = 0, 0
+		if !given("slot_distribution") {
+			s.Distribution = nil
+		}
 	}
 	b.fit(c)
 }

@@ -10,9 +10,11 @@ import (
 )
 
 // roundTrip is a program that connects a few times, one after the other, and holds the
-// median that it took against what the link adds: roundtrip -least 100ms HOST:PORT.
+// median that it took against what the link adds: roundtrip -least 100ms HOST:PORT. With
+// -most it is the least that it took that has to stay below.
 func roundTrip() {
 	least := flag.Duration("least", 0, "")
+	most := flag.Duration("most", time.Hour, "")
 	flag.Parse()
 	var took []time.Duration
 	for range 9 {
@@ -34,6 +36,10 @@ func roundTrip() {
 	slices.Sort(took)
 	median := took[len(took)/2]
 	fmt.Printf("median %v of %v\n", median, took)
+	if took[0] > *most {
+		fmt.Fprintf(os.Stderr, "a connection took %v, want at most %v\n", took[0], *most)
+		os.Exit(1)
+	}
 	if median < *least {
 		fmt.Fprintf(os.Stderr, "a connection took %v, want at least %v\n", median, *least)
 		os.Exit(1)

@@ -115,6 +115,18 @@ func (a *api) misses(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, answer)
 }
 
+func (a *api) link(w http.ResponseWriter, _ *http.Request) {
+	l := Link{NextChangeSeconds: -1}
+	if a.Link != nil {
+		l = a.Link()
+	}
+	l.Directions, l.Steps = notNil(l.Directions), notNil(l.Steps)
+	for i := range l.Steps {
+		l.Steps[i].During = notNil(l.Steps[i].During)
+	}
+	writeJSON(w, l)
+}
+
 func (a *api) listRules(w http.ResponseWriter, _ *http.Request) {
 	answer := struct {
 		Chaos bool   `json:"chaos"`

@@ -29,6 +29,7 @@ func (a *api) routes() []route {
 		{"/v1/ledger", false, get(a.ledger)},
 		{"/v1/exchanges", false, get(a.exchanges)},
 		{"/v1/misses", false, get(a.misses)},
+		{"/v1/link", false, get(a.link)},
 		{"/v1/rules", false, get(a.listRules)},
 		{"/v1/rules/{name}", false, map[string]http.HandlerFunc{http.MethodPut: a.setRule}},
 		{"/v1/chaos", false, post(a.setChaos)},

@@ -31,6 +31,7 @@ type Options struct {
 	Exchanges *Ring[Exchange]
 	Misses    *Ring[Miss]
 	Rules     Rules
+	Link      func() Link
 	// ResetScenarios puts all scenarios back to their first state and returns
 	// how many there are.
 	ResetScenarios func() int

@@ -73,10 +73,14 @@ func fullOptions() Options {
 		Status: func() Status {
 			return Status{Version: "1", Mode: "replay", Seed: 1<<64 - 1, StartedAt: at, Listeners: []Listener{{"forward", "http://127.0.0.1:8080", ""}}, Cassettes: []string{"c"}}
 		},
-		Ledger:         func() any { return map[string]any{"exchanges": 2} },
-		Exchanges:      exchanges,
-		Misses:         misses,
-		Rules:          &fakeRules{rule: Rule{Name: "slow tail/1", Place: "u.yaml:3:5", Enabled: true, Matched: 3, Fired: 2}, chaos: true},
+		Ledger:    func() any { return map[string]any{"exchanges": 2} },
+		Exchanges: exchanges,
+		Misses:    misses,
+		Rules:     &fakeRules{rule: Rule{Name: "slow tail/1", Place: "u.yaml:3:5", Enabled: true, Matched: 3, Fired: 2}, chaos: true},
+		Link: func() Link {
+			return Link{Engine: "netem", Directions: []LinkDirection{{Direction: "down", Conditions: "delay=40ms", Dropped: 3}},
+				Steps: []LinkStep{{Name: "tunnel", During: []string{"1s..2s"}, InForce: true, Weight: 1}}}
+		},
 		ResetScenarios: func() int { return 3 },
 	}
 }

@@ -92,6 +92,38 @@ type Rule struct {
 	Fired   uint64 `json:"fired"`   // of them, those it touched
 }
 
+// Link is what a captured command's link does now.
+type Link struct {
+	Engine            string          `json:"engine"`              // "netem"; "" for no link
+	ElapsedSeconds    float64         `json:"elapsed_seconds"`     // on the run's clock
+	NextChangeSeconds float64         `json:"next_change_seconds"` // when on the run's clock; below 0 for never again
+	Directions        []LinkDirection `json:"directions"`          // those that are shaped
+	Steps             []LinkStep      `json:"steps"`               // of the timeline, in order
+	PastLink          int64           `json:"past_link"`           // connections to the loopback, which has no link
+}
+
+// LinkDirection is one of a link's.
+type LinkDirection struct {
+	Direction      string `json:"direction"`  // down or up
+	Conditions     string `json:"conditions"` // in force, as a spec
+	SentBytes      uint64 `json:"sent_bytes"`
+	SentPackets    uint64 `json:"sent_packets"`
+	Dropped        uint64 `json:"dropped"` // packets, lost on purpose or because the queue was full
+	Overlimits     uint64 `json:"overlimits"`
+	BacklogBytes   uint64 `json:"backlog_bytes"`
+	BacklogPackets uint64 `json:"backlog_packets"` // queued and delayed
+}
+
+// LinkStep is a step of a link's timeline.
+type LinkStep struct {
+	Name    string   `json:"name"`
+	During  []string `json:"during"` // "2m0s..3m0s"
+	InForce bool     `json:"in_force"`
+	Weight  float64  `json:"weight"`  // of its conditions: 1, less on a ramp, 0 while it is not in force
+	Times   int      `json:"times"`   // that it came so far
+	Seconds float64  `json:"seconds"` // that it lasted so far
+}
+
 // Rules are the run's rules and their switches. Its methods are called from many
 // goroutines.
 type Rules interface {

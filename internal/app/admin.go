@@ -26,7 +26,7 @@ func (p *parts) makeAdmin() error {
 		Addr: a.Addr, AllowRemote: a.AllowRemote, Hosts: a.Hosts, Token: token, OpenMetrics: a.OpenMetrics,
 		Metrics: p.books.metrics.Handler(), Ready: p.ready, Status: p.status,
 		Ledger: func() any { return p.books.ledger.Snapshot() }, Exchanges: p.books.exchanges, Misses: p.books.missed,
-		Rules: switches{p.engine}, ResetScenarios: p.resetScenarios, Log: p.log,
+		Rules: switches{p.engine}, Link: p.linkNow, ResetScenarios: p.resetScenarios, Log: p.log,
 	})
 	if err != nil {
 		return Setup(err)

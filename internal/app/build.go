@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -26,7 +27,7 @@ import (
 	"github.com/understudy-proxy/understudy/proxy/upstream"
 	"github.com/understudy-proxy/understudy/recorder"
 	"github.com/understudy-proxy/understudy/rules"
-	"github.com/understudy-proxy/understudy/shaping"
+	"github.com/understudy-proxy/understudy/shaping/timeline"
 )
 
 // parts is a run, built and not yet started. Fields that a run has no use for
@@ -59,8 +60,14 @@ type parts struct {
 	own         *redirect.Own   // what goes out, where transparent doors are; else nil
 	lease       *redirect.Lease // of the rules that lead to them; nil for none
 	inNamespace bool            // the command runs in namespaces of its own
-	link        shaping.Link    // what is asked of a captured command's link
-	shaped      *shaped         // what is in force of it; nil for nothing
+
+	hasLink   bool                              // something is asked of a captured command's link
+	linkPlan  atomic.Pointer[timeline.Timeline] // what is; nil for nothing
+	linkIsNew chan struct{}                     // has one when linkPlan was replaced
+	// linkSource is what linkPlan was read from: the watcher's, once it runs.
+	linkSource string
+	shaped     *shaped                // what is in force of it; nil for nothing
+	shapedNow  atomic.Pointer[shaped] // the same, for other goroutines
 	// refusedUDP is what a captured command sent that was neither TCP nor DNS.
 	refusedUDP []gateway.RefusedUDP
 	output     string // the cassette that is recorded; "" for none
@@ -168,7 +175,7 @@ var forwardForCommand = config.Listener{Kind: config.ListenForward, Addr: "127.0
 
 func (p *parts) makeRules() error {
 	p.rulesOpts = rules.Options{Empirical: empirical}
-	if !p.c.Rules.IsZero() {
+	if !p.c.Rules.IsZero() || p.linkInFile() {
 		p.places = append(p.places, rules.Place{Path: p.c.File, Shared: true})
 	}
 	for _, f := range p.c.RuleFiles {
@@ -301,7 +308,7 @@ func (p *parts) makeRecorder() error {
 		missed:    admin.NewRing[admin.Miss](200),
 		gate:      p.gate,
 	}
-	p.books.metrics = telemetry.NewMetrics(telemetry.Options{Version: Version, Recorder: p.recorderStats})
+	p.books.metrics = telemetry.NewMetrics(telemetry.Options{Version: Version, Recorder: p.recorderStats, Link: p.linkStats})
 	if p.c.Log.Access {
 		p.books.access = p.each
 	}

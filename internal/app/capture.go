@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
@@ -44,7 +45,7 @@ func (p *parts) replays() bool { return p.c.Mode == config.ModeReplay }
 // captured runs the command in namespaces of its own and serves what comes out
 // of them. The error is a *gateway.StepError where the machine cannot do that;
 // nothing has been started then.
-func (p *parts) captured(ctx context.Context, serve *errgroup.Group) (int, error) {
+func (p *parts) captured(ctx context.Context, drain func(), serve *errgroup.Group) (int, error) {
 	authority, err := p.authority()
 	if err != nil {
 		return ExitSetup, err
@@ -63,10 +64,23 @@ func (p *parts) captured(ctx context.Context, serve *errgroup.Group) (int, error
 		o.Publish = append(o.Publish, gateway.Publish{On: pub.On, Port: pub.Port})
 	}
 	served, stopServing := context.WithCancel(ctx)
-	defer stopServing()
+	var holding sync.WaitGroup // of who keeps the link to its timeline
+	defer func() {
+		stopServing()
+		holding.Wait()
+	}()
+	var failed error
 	o.Ready = func(g *gateway.Gateway) error {
 		if err := p.shape(ctx, g); err != nil {
 			return err
+		}
+		if p.shaped != nil {
+			holding.Go(func() { // ends with served
+				if err := p.shaped.held.run(served); err != nil {
+					failed = err
+					drain() // nobody is to believe in conditions that are not there
+				}
+			})
 		}
 		for _, ln := range g.Listeners() {
 			serve.Go(func() error {
@@ -94,6 +108,7 @@ func (p *parts) captured(ctx context.Context, serve *errgroup.Group) (int, error
 	}
 	defer func() {
 		stopServing() // before the listeners close by themselves, which would be an error
+		holding.Wait()
 		p.refusedUDP = g.RefusedUDP()
 		p.countLink()
 		if err := g.Close(); err != nil {
@@ -101,7 +116,13 @@ func (p *parts) captured(ctx context.Context, serve *errgroup.Group) (int, error
 		}
 	}()
 	signals.pass(g.Signal)
-	return g.Wait()
+	code, err := g.Wait()
+	stopServing()
+	holding.Wait()
+	if failed != nil {
+		return ExitSetup, failed
+	}
+	return code, err
 }
 
 // tellCapture says how the command is captured.

@@ -146,14 +146,17 @@ func (c *Checked) configuration(path string) (Checked, []string) {
 	return *c, append(append([]string{}, conf.RuleFiles...), conf.Cassettes...)
 }
 
-// link checks the link's conditions, and explains those that will surprise.
+// link checks the link's conditions and its timeline, and explains what will surprise.
 func (c *Checked) link(conf *config.Config) {
-	l, err := linkOf(conf)
+	plan, err := timelineOf(conf, conf.Seed)
 	if err != nil {
 		c.fail(err)
 		return
 	}
-	for _, f := range shaping.Lint(l) {
+	if plan == nil {
+		return
+	}
+	for _, f := range shaping.Lint(plan.Base()) {
 		at := conf.Link.Both
 		switch {
 		case f.Direction != shaping.Up && !conf.Link.Down.IsZero():
@@ -161,17 +164,24 @@ func (c *Checked) link(conf *config.Config) {
 		case f.Direction != shaping.Down && !conf.Link.Up.IsZero():
 			at = conf.Link.Up
 		}
-		better := f.Better
-		if better != "" {
-			better = "better: " + better
-		}
-		f.Better = ""
-		told := at.File.AtNode(at.Node, better, "link: %s", f)
-		if f.Level == shaping.Warning {
-			c.Warnings = append(c.Warnings, told)
-		} else {
-			c.Notes = append(c.Notes, told)
-		}
+		c.explain(f, func(better, text string) error { return at.File.AtNode(at.Node, better, "link: %s", text) })
+	}
+	for _, f := range plan.Lint() {
+		c.explain(f.Finding, func(better, text string) error { return f.Step.Error(better, "link: step %q: %s", f.Step.Name, text) })
+	}
+}
+
+// explain adds a finding at its place, which tell gives it.
+func (c *Checked) explain(f shaping.Finding, tell func(better, text string) error) {
+	better := f.Better
+	if better != "" {
+		better = "better: " + better
+	}
+	f.Better = ""
+	if told := tell(better, f.String()); f.Level == shaping.Warning {
+		c.Warnings = append(c.Warnings, told)
+	} else {
+		c.Notes = append(c.Notes, told)
 	}
 }
 

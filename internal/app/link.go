@@ -14,6 +14,7 @@ import (
 	"github.com/understudy-proxy/understudy/internal/gateway"
 	"github.com/understudy-proxy/understudy/internal/timing"
 	"github.com/understudy-proxy/understudy/shaping"
+	"github.com/understudy-proxy/understudy/shaping/timeline"
 )
 
 // directions are a link's, in the order in which they are told.
@@ -48,63 +49,104 @@ func linkOf(c *config.Config) (shaping.Link, error) {
 		}
 		part.set(m)
 	}
-	if len(errs) == 0 && !last.IsZero() && l.IsZero() {
+	if len(errs) == 0 && !last.IsZero() && l.IsZero() && c.Link.Steps.IsZero() {
 		errs = append(errs, last.File.AtNode(last.Node, "a SPEC such as lte, or delay=40ms,loss=0.5%; without one the link is left alone",
 			"link: there are no conditions"))
 	}
 	return l, errs.Err()
 }
 
+// timelineOf reads what the configuration wants of the link, and how that changes during
+// the run; nil where it wants nothing. Errors are place errors.
+func timelineOf(c *config.Config, seed uint64) (*timeline.Timeline, error) {
+	base, err := linkOf(c)
+	if err != nil {
+		return nil, err
+	}
+	var steps []timeline.Step
+	if list := c.Link.Steps; !list.IsZero() {
+		b, err := shaping.NewBook()
+		if err != nil {
+			return nil, err
+		}
+		if steps, err = timeline.Read(b, list.File, list.Node); err != nil {
+			return nil, err
+		}
+	}
+	if base.IsZero() && len(steps) == 0 {
+		return nil, nil
+	}
+	return timeline.New(base, steps, seed)
+}
+
 // readLink reads the link's conditions and refuses them where there is no link to be
 // shaped: that of a command which is captured in a namespace.
-func (p *parts) readLink() (err error) {
-	if p.link, err = linkOf(p.c); err != nil {
+func (p *parts) readLink() error {
+	plan, err := timelineOf(p.c, p.seed)
+	if err != nil {
 		return BadInput(err)
 	}
-	if !p.link.IsZero() && !p.captures() {
+	p.hasLink = plan != nil
+	p.linkPlan.Store(plan)
+	p.linkSource = linkSource(&p.c.Link)
+	p.linkIsNew = make(chan struct{}, 1)
+	if p.hasLink && !p.captures() {
 		return Usage(errors.New("link: only a command that is captured in a namespace has a link of its own\n" +
 			"hint: a command behind --, and no listener or --capture namespace; understudy shape set shapes a link of this host"))
 	}
 	return nil
 }
 
-// shaped is a captured command's link while it is in force.
+// inForce is a captured command's link while it is in force, whatever engine shapes it.
+// Its methods may be called from several goroutines.
+type inForce interface {
+	// Change puts other conditions in force, in both directions, without dropping a
+	// packet that is held. A direction's conditions that are zero let packets pass as
+	// they are.
+	Change(ctx context.Context, link shaping.Link) error
+	// Counters are what each direction has counted since the start, and holds now.
+	Counters() (map[shaping.Direction]shaping.Counters, error)
+	// Conditions are what is in force, as the engine resolved it. A direction that was
+	// never shaped is missing.
+	Conditions() map[shaping.Direction]shaping.Conditions
+	// Findings are what there is to say about them.
+	Findings() []shaping.Finding
+}
+
+// shaped is a captured command's link with what is told of it.
 type shaped struct {
-	ends map[shaping.Direction]*shaping.Applied
+	inForce
+	engine string // as people write it
+	held   held
 	// past counts connections to the loopback, which has no link.
 	past atomic.Int64
-	// counted is what the ends had counted when the command had ended.
-	counted map[shaping.Direction]shaping.Counters
+	// counted is what the ends had counted when the command had ended; nil before.
+	counted atomic.Pointer[map[shaping.Direction]shaping.Counters]
 }
 
 // shape puts the link's conditions in force, each direction at the end that sends it.
 // There is nothing to restore: both ends vanish with the command's namespaces.
 func (p *parts) shape(ctx context.Context, g *gateway.Gateway) error {
-	if p.link.IsZero() {
+	if !p.hasLink {
 		return nil
 	}
-	s := &shaped{ends: map[shaping.Direction]*shaping.Applied{}}
-	for _, d := range directions {
-		end := g.Up()
-		if d == shaping.Down {
-			end = g.Down()
-		}
-		var one shaping.Link
-		if *one.Of(d) = *p.link.Of(d); one.IsZero() {
-			continue
-		}
-		if c := one.Of(d); c.Seed == 0 && c.Random() {
-			c.Seed = timing.MixString(p.seed, "link", string(d))
-		}
-		a, err := shaping.Apply(ctx, shaping.Target{Socket: end.Socket, Interface: end.Name, Egress: d}, one)
-		if err != nil {
-			return fmt.Errorf("link: %w\nhint: understudy doctor --require netem tells what this machine lacks; the command was not started", err)
-		}
-		s.ends[d] = a
+	l := newNetemLink(g, p.seed)
+	s := &shaped{inForce: l, engine: "netem"}
+	s.held = held{link: l, start: p.start, plan: &p.linkPlan, isNew: p.linkIsNew, tell: p.tellChange}
+	state, now, err := s.held.begin(ctx)
+	if err != nil {
+		return fmt.Errorf("link: %w\nhint: understudy doctor --require netem tells what this machine lacks; the command was not started", err)
 	}
 	p.shaped = s
+	p.shapedNow.Store(s)
 	p.tellLink(g)
+	s.held.note(state, now)
 	return nil
+}
+
+// linkSeed is the seed of a direction's chances where none was given.
+func linkSeed(root uint64, d shaping.Direction) uint64 {
+	return timing.MixString(root, "link", string(d))
 }
 
 // linkEnd is a direction's end, as events tell of it.
@@ -115,23 +157,22 @@ type linkEnd struct {
 
 // tellLink says what is in force, and what there is to know about it.
 func (p *parts) tellLink(g *gateway.Gateway) {
-	fields := map[string]any{"engine": "netem"}
-	log := []zap.Field{zap.String("engine", "netem")}
-	findings := []shaping.Finding{}
+	fields := map[string]any{"engine": p.shaped.engine}
+	log := []zap.Field{zap.String("engine", p.shaped.engine)}
+	now := p.shaped.Conditions()
 	for _, d := range directions {
-		a := p.shaped.ends[d]
-		if a == nil {
+		c, is := now[d]
+		if !is {
 			continue
 		}
-		end := linkEnd{g.Up().Name, ""}
+		end := linkEnd{g.Up().Name, c.String()}
 		if d == shaping.Down {
 			end.Interface = g.Down().Name
 		}
-		end.Conditions = a.Conditions()[d].String()
 		fields[string(d)] = end
 		log = append(log, zap.String(string(d), end.Conditions))
-		findings = append(findings, a.Findings()...)
 	}
+	findings := append([]shaping.Finding{}, p.shaped.Findings()...)
 	fields["findings"] = findings
 	p.events.Note("link", "", fields)
 	p.log.Info("the command's link is shaped", log...)
@@ -152,30 +193,19 @@ func (p *parts) tellPast(to string) {
 	}
 }
 
-// countLink reads the ends' counters, before the namespaces go.
-func (p *parts) countLink() {
-	if p.shaped == nil {
-		return
-	}
-	p.shaped.counted = map[shaping.Direction]shaping.Counters{}
-	for d, a := range p.shaped.ends {
-		all, err := a.Counters()
-		if err != nil {
-			p.log.Warn("the link's counters", zap.Error(err))
-			continue
-		}
-		p.shaped.counted[d] = all[d]
-	}
-}
-
 // linkReport is the link's part of the report for scripts; nil for none.
 func (p *parts) linkReport() map[string]any {
 	if p.shaped == nil {
 		return nil
 	}
-	out := map[string]any{"engine": "netem", "past_link": p.shaped.past.Load()}
-	for d, c := range p.shaped.counted {
-		out[string(d)] = c
+	out := map[string]any{"engine": p.shaped.engine, "past_link": p.shaped.past.Load()}
+	if counted := p.shaped.counted.Load(); counted != nil {
+		for d, c := range *counted {
+			out[string(d)] = c
+		}
+	}
+	if passed := p.shaped.held.passages(); len(passed) > 0 {
+		out["steps"] = passed
 	}
 	return out
 }
@@ -186,11 +216,15 @@ func (p *parts) linkText() string {
 		return ""
 	}
 	var b strings.Builder
-	b.WriteString("\nlink (netem):\n")
+	fmt.Fprintf(&b, "\nlink (%s):\n", p.shaped.engine)
+	counted, _ := p.shaped.counters() // they were read, or it was told why not
 	for _, d := range directions {
-		if c, ok := p.shaped.counted[d]; ok {
+		if c, ok := counted[d]; ok {
 			fmt.Fprintf(&b, "  %-4s  %d packets, %d bytes sent, %d dropped, %d still waiting\n", d, c.SentPackets, c.SentBytes, c.Dropped, c.BacklogPackets)
 		}
+	}
+	for _, s := range p.shaped.held.passages() {
+		fmt.Fprintf(&b, "  step %s: %s, %.1f s in all, first at %.1f s\n", s.Name, plural(s.Times, "time"), s.Seconds, s.FirstAt)
 	}
 	if n := p.shaped.past.Load(); n > 0 {
 		fmt.Fprintf(&b, "  %s to the loopback went past it\n", plural(int(n), "connection"))

@@ -77,6 +77,9 @@ func (p *parts) run(ctx context.Context) (int, error) {
 	}
 	if len(p.places) > 0 {
 		w := rules.NewWatcher(p.engine, p.places, p.rulesOpts, p.reloaded)
+		if p.captures() {
+			w.Beside(p.relink)
+		}
 		keep.Go(func() error { return w.Run(books) })
 	}
 	for _, l := range p.listeners {
@@ -125,9 +128,9 @@ func (p *parts) command(ctx context.Context, drain func(), serve *errgroup.Group
 	}
 	defer drain()
 	if p.captures() {
-		code, err := p.captured(ctx, serve)
+		code, err := p.captured(ctx, drain, serve)
 		step, cannot := errors.AsType[*gateway.StepError](err)
-		if !cannot || p.c.Capture == config.CaptureNamespace || len(p.c.Publish) > 0 || !p.link.IsZero() {
+		if !cannot || p.c.Capture == config.CaptureNamespace || len(p.c.Publish) > 0 || p.hasLink {
 			return code, coded(code, err)
 		}
 		p.instead(step)
@@ -242,6 +245,8 @@ func (p *parts) announce() {
 // reloaded tells of a change of the rules.
 func (p *parts) reloaded(r rules.Reload) {
 	switch {
+	case r.Err != nil && r.Beside:
+		p.refusedLink(r.Err)
 	case r.Err != nil:
 		text := place.Detail(r.Err)
 		p.state.rulesError.Store(&text)
@@ -252,6 +257,9 @@ func (p *parts) reloaded(r rules.Reload) {
 		p.log.Warn("rules", zap.String("notice", r.Notice))
 	default:
 		p.state.rulesError.Store(nil)
+		if r.Set.Len() == 0 && len(r.Change.Removed) == 0 && p.hasLink {
+			return // the file has a link and no rules
+		}
 		p.books.metrics.Reload(true)
 		p.log.Info("rules are live", zap.Int("rules", r.Set.Len()), zap.Strings("added", r.Change.Added),
 			zap.Strings("changed", r.Change.Changed), zap.Strings("removed", r.Change.Removed))

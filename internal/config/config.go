@@ -46,7 +46,9 @@ type Config struct {
 	Limits       Limits
 	ServerTiming bool `key:"server_timing"` // name fired rules to the client in Server-Timing
 
-	origins map[string]Origin
+	origins   map[string]Origin
+	env       []string   // as given to Parse
+	overrides []Override // likewise
 }
 
 // Mode is what a run does.
@@ -164,6 +166,8 @@ type Link struct {
 	Both Section `key:"link"`
 	Down Section `key:"link.down"` // toward the client
 	Up   Section `key:"link.up"`   // toward the upstream
+	// Steps are a YAML list of how these change during the run, for package timeline.
+	Steps Section `key:"link.steps"`
 }
 
 // Limits bound memory, in bytes.

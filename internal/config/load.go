@@ -51,7 +51,7 @@ func Load(file string, env []string, overrides []Override) (*Config, error) {
 // for the directory that relative paths begin from.
 func Parse(name string, data []byte, env []string, overrides []Override) (*Config, error) {
 	c := Default()
-	c.File = name
+	c.File, c.env, c.overrides = name, env, overrides
 	var errs place.List
 	c.applyFile(name, data, &errs)
 	c.applyEnv(env, &errs)
@@ -64,6 +64,12 @@ func Parse(name string, data []byte, env []string, overrides []Override) (*Confi
 		return nil, err
 	}
 	return c, nil
+}
+
+// Again reads the file's new content data with the same environment and overrides over
+// it. c stays as it is.
+func (c *Config) Again(data []byte) (*Config, error) {
+	return Parse(c.File, data, c.env, c.overrides)
 }
 
 func readFile(name string) ([]byte, error) {

@@ -62,6 +62,8 @@ server_timing: true
 link:
   down: {delay: 40ms}
   up: lte
+  steps:
+    - {name: tunnel, during: 2m..3m, outage: true}
 limits: {body_memory: 2MiB, queue_bytes: 10MB, head_bytes: 32KiB}
 `
 
@@ -70,7 +72,7 @@ func TestEveryKeyIsRead(t *testing.T) {
 	if err != nil {
 		t.Fatal(place.Detail(err))
 	}
-	for name, section := range map[string]*Section{"rules": &c.Rules, "link.down": &c.Link.Down, "link.up": &c.Link.Up} {
+	for name, section := range map[string]*Section{"rules": &c.Rules, "link.down": &c.Link.Down, "link.up": &c.Link.Up, "link.steps": &c.Link.Steps} {
 		if section.IsZero() {
 			t.Errorf("section %s is missing", name)
 		}
@@ -355,9 +357,27 @@ hint: name one with cassettes: [DIR] or -f DIR`},
 	}
 }
 
+// A file that is read again has the same environment and flags above it.
+func TestAgain(t *testing.T) {
+	c, err := Parse("f.yaml", []byte("speed: 2\nseed: 1\n"), []string{"UNDERSTUDY_SEED=7"}, []Override{{Key: "on_miss", Value: "forward"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := c.Again([]byte("speed: 3\nseed: 2\non_miss: record\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again.Speed != 3 || again.Seed != 7 || again.OnMiss != MissForward || again.File != "f.yaml" || c.Speed != 2 {
+		t.Errorf("Again = %+v from %+v, want the new speed below the old environment and flags", again, c)
+	}
+	if _, err := c.Again([]byte("speed: fast\n")); err == nil || !strings.Contains(err.Error(), "f.yaml:1:8") {
+		t.Errorf("Again = %v, want an error with its place", err)
+	}
+}
+
 func TestEnvReachesEveryKey(t *testing.T) {
 	structured := map[string]string{"listen": "[{forward: :1}]", "rules": "[{name: a}]", "match": "{headers: [A]}", "redaction": "{headers: [A]}",
-		"upstream.connect_to": `{"a:1": "b:2"}`, "link": "lte", "link.down": "delay=1ms", "link.up": "{loss: 1%}",
+		"upstream.connect_to": `{"a:1": "b:2"}`, "link": "lte", "link.down": "delay=1ms", "link.up": "{loss: 1%}", "link.steps": "[{name: a}]",
 		"seed": "7", "publish": "8080=80", "output": "o", "cassettes": "a", "rule_files": "[a, b]", "intercept.pass": "*", "transparent.ports": "80,8000-8999", "transparent.skip": "10.0.0.0/8,::1", "transparent.skip_uids": "65532", "intercept.only": "a,b", "intercept.ca_dir": "d",
 		"upstream.ca_file": "f", "admin.token": "0123456789abcdef", "admin.token_file": "f", "admin.hosts": "a.test"}
 	for _, k := range Keys() {
@@ -376,7 +396,7 @@ func TestEnvReachesEveryKey(t *testing.T) {
 		if k.Default == "" {
 			continue
 		}
-		c.origins = map[string]Origin{}
+		c.origins, c.env = map[string]Origin{}, nil // where it comes from; Again needs it
 		if want := Default(); !reflect.DeepEqual(c, want) {
 			t.Errorf("%s=%s, its default, gives\n%+v, want\n%+v", k.Env, value, c, want)
 		}

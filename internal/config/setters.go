@@ -79,6 +79,9 @@ type shape struct {
 var (
 	wantList = shape{"a list of rules", "rule_files and --rules take files", func(n ast.Node) bool { return n.Type() == ast.SequenceType }}
 
+	wantSteps = shape{"a list of steps", "each begins with a dash, such as - {name: tunnel, during: 2m..3m, outage: true}",
+		func(n ast.Node) bool { return n.Type() == ast.SequenceType }}
+
 	wantSpec = shape{`a profile's name, a SPEC such as "delay=40ms,loss=0.5%", or a mapping`, "", func(n ast.Node) bool {
 		_, ok := scalarText(n)
 		return ok || isMapping(n)

@@ -64,6 +64,8 @@ type Options struct {
 	Revision string
 	// Recorder is called at each scrape, from any goroutine.
 	Recorder func() RecorderStats
+	// Link likewise; ok is false while there is no link.
+	Link func() (s LinkStats, ok bool)
 }
 
 // Metrics counts what a run does. Its methods are safe for use by several
@@ -133,6 +135,9 @@ func NewMetrics(o Options) *Metrics {
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	if o.Recorder != nil {
 		m.registry.MustRegister(recorderCollector{o.Recorder})
+	}
+	if o.Link != nil {
+		m.registry.MustRegister(linkCollector{o.Link})
 	}
 	return m
 }

@@ -43,6 +43,8 @@ var own = regexp.MustCompile(`^(# (HELP|TYPE) )?(http_|understudy_)`)
 func TestGolden(t *testing.T) {
 	m := NewMetrics(Options{Version: "1.2.3", Revision: "abc", Recorder: func() RecorderStats {
 		return RecorderStats{QueueExchanges: 1, QueueBytes: 2, Written: 3, WrittenBytes: 4, Dropped: 5}
+	}, Link: func() (LinkStats, bool) {
+		return LinkStats{map[string]LinkCounters{"down": {1, 2, 3, 4, 5}}, map[string]float64{"tunnel": 0.5}}, true
 	}})
 	m.Begin("POST", "https")
 	m.Begin("POST", "https")
