@@ -18,6 +18,7 @@ import (
 type answer struct {
 	head     wire.Head
 	firstDue time.Time // when its first byte is due; not after now for one that has come
+	paced    bool      // firstDue is by the pace of a recording, or a stub's delay
 	// informs are interim responses still to be sent, relative to base.
 	informs []fixtures.Informational
 	base    time.Time
@@ -47,6 +48,7 @@ func nothing() {}
 func (v *visit) answer(ctx context.Context) (*answer, error) {
 	o := &v.p.o
 	if o.Responder != nil {
+		v.turn(fixtures.StageAnswer, v.now())
 		found, err := o.Responder.Respond(v.x)
 		if err == nil {
 			return v.play(found)
@@ -110,7 +112,7 @@ func (v *visit) speak(f *fixtures.Fault) *answer {
 func (v *visit) words(f *fixtures.Fault) *answer {
 	due := v.ready
 	if due.IsZero() {
-		due = time.Now()
+		due = v.now()
 	}
 	return &answer{
 		head:     wire.Head{Status: f.Status, Reason: f.Reason, Header: f.Header, Length: int64(len(f.Body))},

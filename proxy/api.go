@@ -27,9 +27,22 @@ type Exchange struct {
 	Rate float64
 	// Elapsed is the run's clock at the request's first byte.
 	Elapsed time.Duration
-	// Total is the whole exchange's length and Upstream how much of it was
-	// spent waiting for the upstream; both are known when it is done.
-	Total, Upstream time.Duration
+	// Total is the whole exchange's length. It is the sum of Upstream, which was spent
+	// waiting for the upstream, Times.Injected, Times.Own, and ClientTime, which was
+	// spent waiting for the client to send its request or to take its answer. All of it,
+	// and what follows, is known when the exchange is done.
+	Total, Upstream, ClientTime time.Duration
+	// Paced is how much of Times.Injected was not a rule's: the pace of a recording,
+	// or a stub's own delay.
+	Paced time.Duration
+	// Own is Times.Own by stage.
+	Own fixtures.OwnTimes
+	// Delayed is set where the answer's beginning was to be delayed: by a rule, a stub
+	// or a recording's pace. DelayError is by how much later, or earlier, than
+	// asked it could begin for that; what writing it took is not in it. Delays
+	// within an answer are not in either.
+	Delayed    bool
+	DelayError time.Duration
 }
 
 // Planner decides what happens to an exchange. Its methods are called from

@@ -48,6 +48,9 @@ func (f *frameReader) next() ([]byte, time.Time, error) {
 		part := f.bytes[:n]
 		f.bytes = f.bytes[n:]
 		f.run, f.left = 0, f.left-n
+		if f.left == 0 && !f.cut {
+			return part, f.due, io.EOF
+		}
 		return part, f.due, nil
 	}
 	if f.buf == nil {
@@ -61,6 +64,9 @@ func (f *frameReader) next() ([]byte, time.Time, error) {
 		return nil, f.due, fmt.Errorf("read recorded body: %w", err)
 	}
 	f.run, f.left = f.run-n, f.left-n
+	if f.left == 0 && !f.cut {
+		return f.buf[:n], f.due, io.EOF
+	}
 	return f.buf[:n], f.due, nil
 }
 

@@ -103,8 +103,11 @@ type visit struct {
 	sends bool      // the upstream may be reading the body on a goroutine of its own
 	tape  *tape     // nil where it is not recorded
 
-	// Waits, by whose they are. What is left of the whole is our own.
+	// Waits, by whose they are: the client's, the upstream's, a rule's, and those of
+	// a recording's pace or a stub's delay. What is left of the whole is our own.
 	client, upstream, injected, paced time.Duration
+	own                               ownTime
+	late                              lateness
 	served                            time.Time // when the client was done with; zero: at the end
 
 	perHost *atomic.Int64
@@ -180,8 +183,11 @@ func (p *Pipeline) Serve(ctx context.Context, w wire.ResponseWriter, r *wire.Req
 }
 
 func (v *visit) run(ctx context.Context) error {
-	if err := v.readAhead(); err != nil {
-		return v.clientError(err)
+	if v.body != nil {
+		if err := v.readAhead(); err != nil {
+			return v.clientError(err)
+		}
+		v.turn(fixtures.StagePlan, v.now())
 	}
 	v.plan()
 	if err := v.hold(ctx); err != nil {
@@ -222,12 +228,14 @@ func (p *Pipeline) begin(w wire.ResponseWriter, r *wire.Request, c *wire.Conn) *
 	x.Times.InFlightUpstream = int(v.perHost.Add(1))
 	x.Rate = p.load.rate.add(x.Elapsed)
 	v.x = x
+	v.own.since = v.start
 	if r.Body != nil {
 		v.body = newBodyTee(r, w.Watch)
 		r.Body = v.body
 	} else {
-		v.begun = time.Now()
+		v.begun = v.now()
 		x.Times.RequestRead = max(v.begun.Sub(v.start), 1)
+		v.turn(fixtures.StagePlan, v.begun)
 	}
 	if p.o.Observer != nil {
 		p.o.Observer.ExchangeBegun(x)
@@ -239,9 +247,6 @@ func (p *Pipeline) begin(w wire.ResponseWriter, r *wire.Request, c *wire.Conn) *
 // for it, up to the limit.
 func (v *visit) readAhead() error {
 	o := &v.p.o
-	if v.body == nil {
-		return nil
-	}
 	wanted := o.Planner != nil && o.Planner.NeedsBody(v.x) || o.Responder != nil && o.Responder.NeedsBody(v.x)
 	if !wanted {
 		return nil
@@ -261,9 +266,8 @@ func (v *visit) readAhead() error {
 func (v *visit) finish(err error) {
 	p, x := v.p, v.x
 	if v.served.IsZero() {
-		v.served = time.Now()
+		v.served = v.now()
 	}
-	whole := v.served.Sub(v.start)
 	if v.body != nil {
 		rec, at := v.body.close()
 		rec.Bytes = x.Request.Body.Bytes
@@ -273,9 +277,11 @@ func (v *visit) finish(err error) {
 			x.Request.Trailer = v.r.Trailer()
 		}
 	}
-	x.Total, x.Upstream = whole, v.upstream
-	x.Times.Injected = v.injected
-	x.Times.Own = max(0, whole-v.client-v.upstream-v.injected-v.paced)
+	x.Total, x.Upstream, x.ClientTime, x.Paced = v.served.Sub(v.start), v.upstream, v.client, v.paced
+	x.Times.Injected = v.injected + v.paced
+	x.Own = v.ownUntil(v.served)
+	x.Times.Own = x.Own.Sum()
+	x.Delayed, x.DelayError = v.late.asked, v.late.by
 	if err != nil {
 		x.Error = err.Error()
 		if x.Outcome == fixtures.OutcomeComplete {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 	"time"
 
 	"go.uber.org/zap"
@@ -28,8 +27,12 @@ func (v *visit) relay(ctx context.Context, a *answer) error {
 	if err := v.due(ctx, a); err != nil {
 		return err
 	}
-	if !a.live && !a.instead {
-		v.x.Times.FirstByte = max(time.Since(v.start), 1)
+	if !a.live {
+		at := v.now()
+		v.turn(fixtures.StageWrite, at)
+		if !a.instead {
+			v.x.Times.FirstByte = max(at.Sub(v.start), 1)
+		}
 	}
 	v.bend = newBend(&v.x.Plan, a.head.Length)
 	b := &v.bend
@@ -52,21 +55,24 @@ func (v *visit) relay(ctx context.Context, a *answer) error {
 
 // due waits until an answer's first byte may go out.
 func (v *visit) due(ctx context.Context, a *answer) error {
-	if !a.live { // else it has come
-		if err := v.wait(ctx, a.firstDue, &v.paced); err != nil {
+	if a.paced {
+		if err := v.delay(ctx, a.firstDue, &v.paced, false); err != nil {
 			return err
 		}
 	}
 	if v.x.Plan.HoldFirstByte <= 0 && v.x.Plan.HoldTotal <= 0 {
 		return nil
 	}
-	at := a.firstDue.Add(v.x.Plan.HoldFirstByte)
+	at, further := a.firstDue.Add(v.x.Plan.HoldFirstByte), a.live
 	if v.x.Plan.HoldTotal > 0 {
 		if total := v.requestEnd().Add(v.x.Plan.HoldTotal); total.After(at) {
-			at = total
+			at, further = total, false
 		}
 	}
-	return v.wait(ctx, at, &v.injected)
+	if !at.After(a.firstDue) {
+		return nil // the total is over, by what the answer took to come
+	}
+	return v.delay(ctx, at, &v.injected, further)
 }
 
 func (v *visit) trailerOf(a *answer) fixtures.Header {
@@ -111,8 +117,8 @@ func (v *visit) relayBody(ctx context.Context, a *answer, b *bend) (ended bool, 
 	var sent int64
 	for {
 		part, due, err := a.next()
-		if a.live && err == io.EOF && b.idle() && v.x.Plan.Fault == nil && len(part) > 0 {
-			return true, v.endWith(part, v.reply.at, v.trailerOf(a))
+		if err == io.EOF && b.idle() && v.x.Plan.Fault == nil && len(part) > 0 {
+			return true, v.last(ctx, a, part, due, sent)
 		}
 		if len(part) > 0 {
 			if werr := v.pause(ctx, due, &v.paced); werr != nil {
@@ -145,6 +151,22 @@ func (v *visit) relayBody(ctx context.Context, a *answer, b *bend) (ended bool, 
 			}
 		}
 	}
+}
+
+// last writes the last part of an answer, which comes after sent bytes, and ends it.
+func (v *visit) last(ctx context.Context, a *answer, part []byte, due time.Time, sent int64) error {
+	begin := v.reply.at
+	if !a.live {
+		if err := v.pause(ctx, due, &v.paced); err != nil {
+			return err
+		}
+		begin = v.now()
+		if !a.instead {
+			v.x.Response.Body.Size = sent + int64(len(part))
+			v.x.Times.End = begin.Sub(v.start)
+		}
+	}
+	return v.endWith(part, begin, v.trailerOf(a))
 }
 
 // writePart writes a part of the body in the pieces that the plan wants.
@@ -240,16 +262,4 @@ func (v *visit) headerFor(a *answer) fixtures.Header {
 	h = h.Clone()
 	h.Add("Server-Timing", v.serverTiming())
 	return h
-}
-
-// serverTiming tells the client what its time went into so far (W3C Server
-// Timing; durations in milliseconds).
-func (v *visit) serverTiming() string {
-	ms := func(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
-	own := max(0, time.Since(v.start)-v.client-v.upstream-v.injected-v.paced)
-	s := fmt.Sprintf("own;dur=%.3f, upstream;dur=%.3f, injected;dur=%.3f", ms(own), ms(v.upstream), ms(v.injected))
-	for _, name := range v.x.Fired {
-		s += `, rule;desc="` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(oneLine(name)) + `"`
-	}
-	return s
 }

@@ -36,7 +36,8 @@ func (v *visit) play(found *fixtures.Answer) (*answer, error) {
 		Header: resp.Header, Length: playedLength(resp), Chunked: resp.Body.Chunked,
 	}
 	speed := v.speed(found)
-	a.firstDue = a.base.Add(scaled(found.FirstByte, speed))
+	first := scaled(found.FirstByte, speed)
+	a.firstDue, a.paced = a.base.Add(first), first > 0
 	for _, inf := range resp.Informational {
 		inf.At = scaled(inf.At, speed)
 		a.informs = append(a.informs, inf)

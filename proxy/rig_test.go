@@ -213,8 +213,14 @@ func auditTimes(t testing.TB, x *Exchange) {
 	t.Helper()
 	name := fmt.Sprintf("exchange %d %s %s", x.ID, x.Request.Method, x.Request.Target)
 	tm := x.Times
-	if sum := x.Upstream + tm.Injected + tm.Own; tm.Own < 0 || sum > x.Total {
-		t.Errorf("%s: own %v, upstream %v, injected %v are more than the whole, %v", name, tm.Own, x.Upstream, tm.Injected, x.Total)
+	if sum := x.Upstream + tm.Injected + tm.Own + x.ClientTime; sum != x.Total {
+		t.Errorf("%s: upstream %v, injected %v, own %v and client %v are %v, the whole is %v", name, x.Upstream, tm.Injected, tm.Own, x.ClientTime, sum, x.Total)
+	}
+	if x.Own.Sum() != tm.Own || slices.Min(x.Own[:]) < 0 {
+		t.Errorf("%s: own time %v in stages %v", name, tm.Own, x.Own)
+	}
+	if x.Paced < 0 || x.Paced > tm.Injected || !x.Delayed && x.DelayError != 0 || x.DelayError < -20*time.Microsecond {
+		t.Errorf("%s: paced %v of %v injected, delayed %v by %v too much", name, x.Paced, tm.Injected, x.Delayed, x.DelayError)
 	}
 	if tm.FirstByte > 0 && tm.End > 0 && tm.End < tm.FirstByte {
 		t.Errorf("%s: ends at %v before its first byte at %v", name, tm.End, tm.FirstByte)

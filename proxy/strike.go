@@ -28,7 +28,7 @@ func (v *visit) strike(ctx context.Context, a *answer) (bool, error) {
 			return true, v.relay(ctx, v.speak(f))
 		}
 		words := v.substitute(f)
-		words.firstDue = a.firstDue
+		words.firstDue, words.paced = a.firstDue, a.paced
 		return true, v.relay(ctx, words)
 	}
 	if a != nil {
@@ -39,6 +39,7 @@ func (v *visit) strike(ctx context.Context, a *answer) (bool, error) {
 	if f.Kind == fixtures.FaultHang {
 		return true, v.hang(ctx, f)
 	}
+	v.turn(fixtures.StageWrite, v.now())
 	return true, v.w.Break(breakFor(f))
 }
 
@@ -73,10 +74,11 @@ func (v *visit) hang(ctx context.Context, f *fixtures.Fault) error {
 			}
 		}()
 	}
-	begin := time.Now()
+	begin := v.now()
 	v.watch()
 	err := timing.SleepUntil(ctx, v.p.o.Draining, begin.Add(until))
-	v.injected += time.Since(begin)
+	v.injected += v.now().Sub(begin)
+	v.turn(fixtures.StageWrite, v.now())
 	switch {
 	case errors.Is(err, timing.ErrGone):
 		err = nil // the run ends
@@ -114,7 +116,7 @@ func (v *visit) salvage(a *answer) {
 	if v.tape == nil || !a.live || a.switched != nil {
 		return
 	}
-	v.served = time.Now()
+	v.served = v.now()
 	upstream := v.upstream
 	if a.detach != nil {
 		a.detach()

@@ -3,7 +3,6 @@ package proxy
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"github.com/understudy-proxy/understudy/fixtures"
 	"github.com/understudy-proxy/understudy/proxy/wire"
@@ -20,10 +19,12 @@ func (v *visit) switchProtocols(ctx context.Context, a *answer) error {
 		_ = v.w.Break(wire.Break{Kind: wire.Abort}) // the error that counts is at hand
 		return fmt.Errorf("switch protocols: %w", err)
 	}
-	before := time.Now()
+	v.turn(fixtures.StageWrite, v.now())
+	before := v.now()
 	_, _, err = tunnel(ctx, client, a.switched)
-	v.upstream += time.Since(before)
-	v.x.Times.End = time.Since(v.start)
+	end := v.now()
+	v.upstream += end.Sub(before)
+	v.x.Times.End = end.Sub(v.start)
 	if err != nil && isDisconnect(err) {
 		return nil // either side may end it as it likes
 	}

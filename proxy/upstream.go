@@ -31,10 +31,10 @@ func (v *visit) roundTrip(ctx context.Context) (*answer, error) {
 		if abandon != nil {
 			defer abandon()
 		}
-		v.asked(sent, time.Now(), waited)
+		v.asked(sent, v.now(), waited, nil)
 		return v.upstreamFailed(ctx, err)
 	}
-	v.asked(sent, resp.Trace.FirstAt, waited)
+	v.asked(sent, resp.Trace.FirstAt, waited, &resp.Trace)
 	t := &v.x.Times
 	t.UpstreamConnect, t.UpstreamTLS, t.Reused = resp.Trace.Connect, resp.Trace.TLS, resp.Trace.Reused
 	if !resp.Trace.SentAt.IsZero() {
@@ -64,7 +64,7 @@ func (v *visit) roundTrip(ctx context.Context) (*answer, error) {
 func (v *visit) handOver() time.Time {
 	o := &v.p.o
 	if v.begun.IsZero() || o.Planner != nil || o.Responder != nil || v.tape != nil {
-		return time.Now()
+		return v.now()
 	}
 	return v.begun
 }
@@ -100,12 +100,29 @@ func (v *visit) waitedFor() time.Duration {
 }
 
 // asked books the wait for a response's head. While the request's body was
-// still coming, it was the client that was waited for.
-func (v *visit) asked(sent, until time.Time, waitedBefore time.Duration) {
+// still coming, it was the client that was waited for. t is the trace of a response
+// that came, else nil.
+func (v *visit) asked(sent, until time.Time, waitedBefore time.Duration, t *wire.Trace) {
+	v.turn(fixtures.StageSend, sent)
 	whole := max(until.Sub(sent), 0)
 	client := min(v.waitedFor()-waitedBefore, whole)
 	v.client += client
-	v.upstream += whole - client
+	v.upstream += whole - client - sending(sent, client, t)
+	v.turn(fixtures.StageAnswer, sent.Add(whole))
+}
+
+// sending is how long it took to find a connection and write a request that was
+// handed over at sent, the wait for the client in between deducted. As with writing to
+// the client, what takes long was waiting for the other side to read.
+func sending(sent time.Time, client time.Duration, t *wire.Trace) time.Duration {
+	if t == nil || t.SentAt.IsZero() || !t.SentAt.Before(t.FirstAt) { // not noted
+		return 0
+	}
+	d := t.SentAt.Sub(sent) - t.Connect - t.TLS - client
+	if d < 0 || d >= slowWrite {
+		return 0
+	}
+	return d
 }
 
 // headerUpstream is the header that the upstream gets. Its Host field names the
@@ -165,13 +182,16 @@ func (b *upstreamBody) next() ([]byte, time.Time, error) {
 	v, rec := b.v, &b.v.x.Response
 	var before time.Time
 	if !b.arrived {
-		before = time.Now()
+		before = v.now()
 	}
 	n, err := b.resp.Body.Read(b.buf)
 	b.last = n
-	now := time.Now()
+	now := v.now()
 	if b.at = now; !b.arrived {
 		v.upstream += now.Sub(before)
+	}
+	if v.own.stage == fixtures.StageAnswer && v.served.IsZero() { // else salvaged
+		v.turn(fixtures.StageWrite, now)
 	}
 	b.arrived = false
 	if n > 0 {

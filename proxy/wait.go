@@ -17,18 +17,46 @@ func (v *visit) wait(ctx context.Context, at time.Time, book *time.Duration) err
 	if !at.After(v.start) {
 		return nil // long past: the clock need not be asked
 	}
-	now := time.Now()
+	now := v.now()
+	v.late.woke = now
 	if !at.After(now) {
 		return nil
 	}
 	v.watch()
 	v.exact()
 	err := timing.SleepUntil(ctx, nil, at)
-	*book += time.Since(now)
+	v.late.woke = v.now()
+	*book += v.late.woke.Sub(now)
 	if err != nil {
 		v.x.Outcome = fixtures.OutcomeClient
 		return errLeft
 	}
+	return nil
+}
+
+// lateness is how well the delays were kept that an answer's beginning was asked
+// to have.
+type lateness struct {
+	asked bool
+	by    time.Duration // what the client waited beyond them; negative is early
+	woke  time.Time     // when the last wait ended, or was found to be past
+}
+
+// delay is wait where a delay of the answer's beginning was asked for, and notes
+// how well it was kept. It is further where at counts from the end of the delay
+// before, whose error is then part of it.
+func (v *visit) delay(ctx context.Context, at time.Time, book *time.Duration, further bool) error {
+	if !at.After(v.start) {
+		return nil // the request was long in coming
+	}
+	if err := v.wait(ctx, at, book); err != nil {
+		return err
+	}
+	by := v.late.woke.Sub(at)
+	if further {
+		by += v.late.by
+	}
+	v.late.asked, v.late.by = true, by
 	return nil
 }
 
@@ -47,7 +75,7 @@ func (v *visit) exact() {
 
 // pause is wait within an answer: what was written goes out first.
 func (v *visit) pause(ctx context.Context, at time.Time, book *time.Duration) error {
-	if !at.After(v.start) || !at.After(time.Now()) {
+	if !at.After(v.start) || !at.After(v.now()) {
 		return nil
 	}
 	if err := v.flush(); err != nil {
@@ -73,7 +101,7 @@ func (v *visit) watch() {
 const slowWrite = time.Millisecond
 
 func (v *visit) wrote(begin time.Time) {
-	v.booked(begin, time.Now())
+	v.booked(begin, v.now())
 }
 
 func (v *visit) booked(begin, end time.Time) {
@@ -84,14 +112,14 @@ func (v *visit) booked(begin, end time.Time) {
 
 // write, flush and end are the response writer's, with their time booked.
 func (v *visit) write(p []byte) error {
-	begin := time.Now()
+	begin := v.now()
 	_, err := v.w.Write(p)
 	v.wrote(begin)
 	return err
 }
 
 func (v *visit) flush() error {
-	begin := time.Now()
+	begin := v.now()
 	err := v.w.Flush()
 	v.wrote(begin)
 	return err
@@ -103,15 +131,15 @@ func (v *visit) endWith(part []byte, begin time.Time, trailer fixtures.Header) e
 	if err == nil {
 		err = v.w.Finish(trailer)
 	}
-	v.served = time.Now()
+	v.served = v.now()
 	v.booked(begin, v.served)
 	return err
 }
 
 func (v *visit) end(trailer fixtures.Header) error {
-	begin := time.Now()
+	begin := v.now()
 	err := v.w.Finish(trailer)
-	v.served = time.Now()
+	v.served = v.now()
 	v.booked(begin, v.served)
 	return err
 }

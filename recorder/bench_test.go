@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"testing"
 	"time"
+
+	"github.com/understudy-proxy/understudy/fixtures"
 )
 
 // The caller's side of a recording: what traffic pays for it.
@@ -60,17 +62,18 @@ func BenchmarkRecord(b *testing.B) {
 
 func BenchmarkLedger(b *testing.B) {
 	l := NewLedger(0)
-	e := Entry{Host: "payments.internal", Protocol: "HTTP/1.1", Source: SourceUpstream, Fired: []string{"slow tail"}, Own: 1}
+	e := Entry{Host: "payments.internal", Protocol: "HTTP/1.1", Source: SourceUpstream, Fired: []string{"slow tail"}, Own: 25 * time.Microsecond,
+		Stages: fixtures.OwnTimes{3 * time.Microsecond, time.Microsecond, 9 * time.Microsecond, 5 * time.Microsecond, 7 * time.Microsecond}}
 	b.Run("finish", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
-			l.Finish(e)
+			l.Finish(&e)
 		}
 	})
 	b.Run("finish in parallel", func(b *testing.B) {
 		b.RunParallel(func(pb *testing.PB) {
 			for pb.Next() {
-				l.Finish(e)
+				l.Finish(&e)
 			}
 		})
 	})

@@ -107,10 +107,17 @@ type Entry struct {
 	Fired    []string // names of the rules that touched it; not kept
 	// Upstream, Injected and Own divide the client's wait.
 	Upstream, Injected, Own time.Duration
+	// Stages is Own by stage.
+	Stages fixtures.OwnTimes
+	// Delayed is set where its answer's beginning was to be delayed, and DelayError is
+	// by how much more than asked it was.
+	Delayed    bool
+	DelayError time.Duration
 }
 
 type ledgerShard struct {
 	mu    sync.Mutex
+	times times
 	hosts map[hostKey]*tally
 	rules map[string]uint64
 	_     [64]byte // keeps two shards' locks off one cache line
@@ -199,8 +206,8 @@ func (t *ConnTotals) close(c *Connection) {
 	t.BytesOut += c.BytesOut
 }
 
-// Finish books an exchange at its end.
-func (l *Ledger) Finish(e Entry) {
+// Finish books an exchange at its end. It keeps nothing of e.
+func (l *Ledger) Finish(e *Entry) {
 	seat := seats.Get().(*seat)
 	defer seats.Put(seat)
 	s := &l.shards[seat.shard]
@@ -221,6 +228,7 @@ func (l *Ledger) Finish(e Entry) {
 	row.upstream += e.Upstream
 	row.injected += e.Injected
 	row.own += e.Own
+	s.times.add(e)
 	l.fire(s, e.Fired)
 }
 

@@ -75,7 +75,7 @@ func TestLedgerAddsUpAtEveryMoment(t *testing.T) {
 		wg.Go(func() {
 			for i := range each {
 				l.ConnOpened()
-				l.Finish(Entry{Host: fmt.Sprint("host", (w+i)%9), Protocol: "HTTP/1.1", Outcome: outcomes[i%len(outcomes)],
+				l.Finish(&Entry{Host: fmt.Sprint("host", (w+i)%9), Protocol: "HTTP/1.1", Outcome: outcomes[i%len(outcomes)],
 					Source: origins[i%len(origins)], Fired: []string{"slow", fmt.Sprint("rule", i%3)}, Own: time.Microsecond})
 				if i%10 != 0 { // one in ten stays open
 					l.ConnClosed(Connection{Host: fmt.Sprint("host", i%9), Protocol: "tls", Fate: fates[i%len(fates)], BytesIn: 1})
@@ -127,6 +127,54 @@ func TestLatestAwayIsInOrder(t *testing.T) {
 	}
 }
 
+// Quantiles are over all shards and to within 2 %; errors of delays keep their sign.
+func TestLedgerTellsHowTimeIsSpread(t *testing.T) {
+	if s := NewLedger(0).Snapshot(); s.Own.Count != 0 || s.Own.Max != 0 || len(s.Own.Stages) != 0 || s.Delays != (Spread{}) {
+		t.Errorf("an empty ledger tells own time %+v, delays %+v", s.Own, s.Delays)
+	}
+	l := NewLedger(0)
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			for i := range 1000 {
+				e := Entry{Host: "h", Protocol: "HTTP/1.1", Own: time.Duration(i+1) * time.Microsecond}
+				if i%2 == 0 {
+					e.Stages[fixtures.StagePlan] = e.Own
+				}
+				if e.Delayed = i < 100; e.Delayed {
+					e.DelayError = time.Duration(i-20) * time.Microsecond
+				}
+				l.Finish(&e)
+			}
+		})
+	}
+	wg.Wait()
+	s := l.Snapshot()
+	near := func(what string, got, want time.Duration) {
+		t.Helper()
+		if (got - want).Abs() > want.Abs()/50+time.Microsecond {
+			t.Errorf("%s = %v, want about %v", what, got, want)
+		}
+	}
+	near("own p50", s.Own.P50, 500*time.Microsecond)
+	near("own p99", s.Own.P99, 990*time.Microsecond)
+	plan := s.Own.Stages["plan"]
+	near("plan p50", plan.P50, 500*time.Microsecond)
+	near("delay error p50", s.Delays.P50, 29*time.Microsecond)
+	near("delay error p99", s.Delays.P99, 78*time.Microsecond)
+	if s.Own.Count != 4000 || plan.Count != 2000 || len(s.Own.Stages) != 1 || s.Delays.Count != 400 {
+		t.Errorf("own time of %d, plan of %d, %d stages, delays %d, want 4000, 2000, 1, 400", s.Own.Count, plan.Count, len(s.Own.Stages), s.Delays.Count)
+	}
+	if s.Own.Max != time.Millisecond || s.Delays.Max != 79*time.Microsecond {
+		t.Errorf("greatest own time %v and error %v, want 1ms and 79µs", s.Own.Max, s.Delays.Max)
+	}
+	early := NewLedger(0)
+	early.Finish(&Entry{Host: "h", Delayed: true, DelayError: -15 * time.Microsecond})
+	if d := early.Snapshot().Delays; d.Count != 1 || d.Max != -15*time.Microsecond || d.P50 > -14*time.Microsecond || d.P50 < -16*time.Microsecond {
+		t.Errorf("an early delay is told as %+v", d)
+	}
+}
+
 func TestReport(t *testing.T) {
 	l := NewLedger(0)
 	conn := func(n int, c Connection) {
@@ -141,15 +189,17 @@ func TestReport(t *testing.T) {
 	l.ConnOpened()
 	for i := range 200 {
 		e := Entry{Host: "payments.internal", Protocol: "HTTP/2.0", Source: SourceUpstream,
-			Upstream: 80 * time.Millisecond, Own: 61 * time.Microsecond}
+			Upstream: 80 * time.Millisecond, Own: 61 * time.Microsecond,
+			Stages: fixtures.OwnTimes{fixtures.StageRead: 11 * time.Microsecond, fixtures.StageWrite: 50 * time.Microsecond}}
 		if i%20 == 0 {
 			e.Outcome, e.Source, e.Fired, e.Injected = fixtures.OutcomeFault, SourceFault, []string{"payments brown-out"}, time.Second
+			e.Delayed, e.DelayError = true, time.Duration(i-20)*time.Microsecond
 		}
-		l.Finish(e)
+		l.Finish(&e)
 		l.taken()
 	}
 	for i := range 10 {
-		l.Finish(Entry{Host: fmt.Sprintf("shop-%d.internal", i), Protocol: "HTTP/1.1", Source: SourceHit})
+		l.Finish(&Entry{Host: fmt.Sprintf("shop-%d.internal", i), Protocol: "HTTP/1.1", Source: SourceHit})
 	}
 	for i := range 40 {
 		p := fixtures.NamePlan{}

@@ -16,9 +16,14 @@ import (
 // of their outcomes, of their sources, and of their rows; recordings begun are
 // those recorded, lost and pending.
 type Snapshot struct {
-	Connections ConnTotals      `json:"connections"`
-	Exchanges   ExchangeTotals  `json:"exchanges"`
-	Recording   RecordingTotals `json:"recording"`
+	Connections ConnTotals     `json:"connections"`
+	Exchanges   ExchangeTotals `json:"exchanges"`
+	// Own is our own time on the exchanges.
+	Own OwnSpread `json:"own"`
+	// Delays are the exchanges whose answers' beginning was to be delayed, and by how much more
+	// than asked it was; what is negative was early.
+	Delays    Spread          `json:"delays"`
+	Recording RecordingTotals `json:"recording"`
 	// Names are those that a captured command resolved.
 	Names NameTotals `json:"names"`
 	// Hosts has a row for each host and protocol, the busiest first.
@@ -121,6 +126,7 @@ func (l *Ledger) Snapshot() Snapshot {
 	rules := map[string]uint64{}
 	tallies := map[hostKey]*tally{}
 	var all tally
+	var spent times
 	for i := range l.shards {
 		shard := &l.shards[i]
 		shard.mu.Lock()
@@ -133,6 +139,7 @@ func (l *Ledger) Snapshot() Snapshot {
 		for name, n := range shard.rules {
 			rules[name] += n
 		}
+		spent.join(&shard.times)
 		shard.mu.Unlock()
 	}
 	for k, t := range tallies {
@@ -140,6 +147,7 @@ func (l *Ledger) Snapshot() Snapshot {
 		all.add(t)
 	}
 	s.Exchanges = all.totals()
+	s.Own, s.Delays = spent.ownSpread(), spent.delays()
 
 	l.nameMu.Lock()
 	s.Names = l.resolved

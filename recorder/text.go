@@ -38,6 +38,10 @@ func (s *Snapshot) Text(w io.Writer) error {
 		fmt.Fprintf(t, "answered by\t\t%s\n", shares(x.Sources))
 		fmt.Fprintf(t, "mean wait\t\tupstream %s, injected %s, own %s\n",
 			each(x.Upstream, x.Count), each(x.Injected, x.Count), each(x.Own, x.Count))
+		s.Own.text(t)
+	}
+	if s.Delays.Count > 0 {
+		s.Delays.delaysText(t)
 	}
 	if r.Begun > 0 {
 		fmt.Fprintf(t, "recorded\t%d\t", r.Recorded)
@@ -106,19 +110,23 @@ func shares[K ~string](counts map[K]uint64) string {
 	return strings.Join(parts, ", ")
 }
 
-// each is the mean, rounded to three digits or so.
+// each is the mean.
 func each(sum time.Duration, n uint64) string {
 	if n == 0 {
 		return "-"
 	}
-	mean := sum / time.Duration(n)
-	switch {
-	case mean >= time.Second:
-		return mean.Round(10 * time.Millisecond).String()
-	case mean >= time.Millisecond:
-		return mean.Round(10 * time.Microsecond).String()
+	return rounded(sum / time.Duration(n))
+}
+
+// rounded tells d to three digits or so.
+func rounded(d time.Duration) string {
+	switch size := d.Abs(); {
+	case size >= time.Second:
+		return d.Round(10 * time.Millisecond).String()
+	case size >= time.Millisecond:
+		return d.Round(10 * time.Microsecond).String()
 	}
-	return mean.Round(100 * time.Nanosecond).String()
+	return d.Round(100 * time.Nanosecond).String()
 }
 
 func named(s string) string { return cmp.Or(s, "-") }

@@ -47,12 +47,29 @@ type Exchange struct {
 	Source          string    `json:"source"` // "upstream", "checkout#17", "stub hello", "rule NAME"; "" for nobody
 	DurationSeconds float64   `json:"duration_seconds"`
 	UpstreamSeconds float64   `json:"upstream_seconds"`
-	InjectedSeconds float64   `json:"injected_seconds"`
+	InjectedSeconds float64   `json:"injected_seconds"` // by rules, or by a replay's pace
+	PacedSeconds    float64   `json:"paced_seconds"`    // of them, by the pace of a recording or a stub's delay
 	OwnSeconds      float64   `json:"own_seconds"`
-	RequestBytes    int64     `json:"request_bytes"`
-	ResponseBytes   int64     `json:"response_bytes"`
-	Rules           []string  `json:"rules"` // that touched it, in order
-	Recorded        bool      `json:"recorded"`
+	OwnStages       OwnStages `json:"own_stages"` // OwnSeconds by stage
+	ClientSeconds   float64   `json:"client_seconds"`
+	// Delayed is set where the answer's beginning was to be delayed, DelayErrorSeconds
+	// is by how much more than asked it was.
+	Delayed           bool     `json:"delayed"`
+	DelayErrorSeconds float64  `json:"delay_error_seconds"`
+	RequestBytes      int64    `json:"request_bytes"`
+	ResponseBytes     int64    `json:"response_bytes"`
+	Rules             []string `json:"rules"` // that touched it, in order
+	Recorded          bool     `json:"recorded"`
+}
+
+// OwnStages is understudy's own time on an exchange by stage, in seconds; 0 for
+// those that it did not come to.
+type OwnStages struct {
+	Read   float64 `json:"read"`   // the request, until it is understood
+	Plan   float64 `json:"plan"`   // what the rules decide, and the making of the upstream's request
+	Send   float64 `json:"send"`   // finding a connection to the upstream and writing to it
+	Answer float64 `json:"answer"` // the choice in replay, or the upstream's answer from its first byte on
+	Write  float64 `json:"write"`  // the answer to the client
 }
 
 // complete puts together what is made only for those who look.

@@ -76,9 +76,9 @@ func (b *books) ExchangeDone(x *proxy.Exchange) {
 	}
 	t := &x.Times
 	source := sourceOf(x)
-	b.ledger.Finish(recorder.Entry{
+	b.ledger.Finish(&recorder.Entry{
 		Host: x.Request.Host, Protocol: x.Request.Proto, Outcome: x.Outcome, Source: source, Fired: x.Fired,
-		Upstream: x.Upstream, Injected: t.Injected, Own: t.Own,
+		Upstream: x.Upstream, Injected: t.Injected, Own: t.Own, Stages: x.Own, Delayed: x.Delayed, DelayError: x.DelayError,
 	})
 	b.metrics.End(x.Request.Method, x.Request.Scheme)
 	b.observe(x, source)
@@ -88,7 +88,7 @@ func (b *books) ExchangeDone(x *proxy.Exchange) {
 			e.Write(zap.Uint64("id", x.ID), zap.String("method", x.Request.Method), zap.String("host", x.Request.Host),
 				zap.String("path", x.Request.Path()), zap.Int("status", x.Response.Status), zap.String("outcome", outcomeName(x.Outcome)),
 				zap.String("source", x.Source), zap.Duration("total", x.Total), zap.Duration("upstream", x.Upstream),
-				zap.Duration("injected", t.Injected), zap.Duration("own", t.Own), zap.Strings("rules", x.Fired))
+				zap.Duration("injected", t.Injected), zap.Duration("own", t.Own), zap.Duration("client_wait", x.ClientTime), zap.Strings("rules", x.Fired))
 		}
 	}
 }
@@ -97,7 +97,8 @@ func (b *books) observe(x *proxy.Exchange, source recorder.Source) {
 	e := &telemetry.Exchange{
 		Method: x.Request.Method, Scheme: x.Request.Scheme, Proto: x.Request.Proto, Path: x.Request.Target,
 		Status: x.Response.Status, Outcome: string(x.Outcome), Source: kindOf(x),
-		Duration: x.Total, Upstream: x.Upstream, Injected: x.Times.Injected, Own: x.Times.Own,
+		Duration: x.Total, Upstream: x.Upstream, Injected: x.Times.Injected - x.Paced, Paced: x.Paced,
+		Own: x.Times.Own, Stages: x.Own, Delayed: x.Delayed, DelayError: x.DelayError,
 		RequestBytes: x.Request.Body.Size, ResponseBytes: x.Response.Body.Size, Fired: x.Fired,
 	}
 	if x.Outcome != fixtures.OutcomeComplete {
@@ -116,7 +117,9 @@ func (b *books) show(x *proxy.Exchange) {
 		to.Scheme, to.Host, to.Target = x.Request.Scheme, x.Request.Host, x.Request.Target
 		to.Status, to.Outcome, to.Error, to.Source = x.Response.Status, outcomeName(x.Outcome), x.Error, x.Source
 		to.DurationSeconds, to.UpstreamSeconds = x.Total.Seconds(), x.Upstream.Seconds()
-		to.InjectedSeconds, to.OwnSeconds = x.Times.Injected.Seconds(), x.Times.Own.Seconds()
+		to.InjectedSeconds, to.PacedSeconds, to.ClientSeconds = x.Times.Injected.Seconds(), x.Paced.Seconds(), x.ClientTime.Seconds()
+		to.OwnSeconds, to.OwnStages = x.Times.Own.Seconds(), ownStages(&x.Own)
+		to.Delayed, to.DelayErrorSeconds = x.Delayed, x.DelayError.Seconds()
 		to.RequestBytes, to.ResponseBytes = x.Request.Body.Size, x.Response.Body.Size
 		to.Rules, to.Recorded = slices.Clone(x.Fired), x.Recording
 	})
@@ -131,6 +134,13 @@ func (b *books) show(x *proxy.Exchange) {
 		miss.Differences[i] = admin.Difference(d)
 	}
 	b.missed.Push(miss)
+}
+
+func ownStages(o *fixtures.OwnTimes) admin.OwnStages {
+	return admin.OwnStages{
+		Read: o[fixtures.StageRead].Seconds(), Plan: o[fixtures.StagePlan].Seconds(), Send: o[fixtures.StageSend].Seconds(),
+		Answer: o[fixtures.StageAnswer].Seconds(), Write: o[fixtures.StageWrite].Seconds(),
+	}
 }
 
 // sourceOf is who answered, as the ledger has it.

@@ -9,6 +9,7 @@ import (
 	"github.com/understudy-proxy/understudy/fixtures/cassette"
 	"github.com/understudy-proxy/understudy/internal/admin"
 	"github.com/understudy-proxy/understudy/internal/config"
+	"github.com/understudy-proxy/understudy/internal/timing"
 )
 
 // report tells, at the end, what happened: one screen for people, one event for
@@ -26,6 +27,10 @@ func (p *parts) report(ran bool) {
 	}
 	if p.o.JSON {
 		fields := map[string]any{"ledger": snap, "misses": p.books.misses.Load(), "seed": fmt.Sprint(p.seed)}
+		if clock := timing.Stats(); clock.Ended > 0 {
+			fields["clock"] = map[string]any{"precise": clock.Precise, "waits": clock.Ended,
+				"late_p50_ns": clock.LatenessP50, "late_p99_ns": clock.LatenessP99}
+		}
 		if p.output != "" {
 			fields["cassette"] = p.output
 		}

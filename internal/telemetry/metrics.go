@@ -10,6 +10,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/understudy-proxy/understudy/fixtures"
 )
 
 // Bounds on what is remembered; whatever is beyond them counts as Overflow.
@@ -39,10 +41,16 @@ type Exchange struct {
 	Outcome string // "" or "complete", "client", "upstream", "fault", "miss", "dropped"
 	Source  string // who answered: "upstream", "cassette", "stub", "rule"; "" for nobody
 
-	Duration time.Duration // from the request's first byte to the answer's last
-	Upstream time.Duration // of it, spent waiting for the upstream
-	Injected time.Duration // of it, added by rules
-	Own      time.Duration // of it, ours
+	Duration time.Duration     // from the request's first byte to the answer's last
+	Upstream time.Duration     // of it, spent waiting for the upstream
+	Injected time.Duration     // of it, added by rules
+	Paced    time.Duration     // of it, added by a recording's pace or a stub's delay
+	Own      time.Duration     // of it, ours
+	Stages   fixtures.OwnTimes // Own by stage
+	// Delayed is set where the answer's beginning was to be delayed, and DelayError is by how
+	// much more than asked it was.
+	Delayed    bool
+	DelayError time.Duration
 
 	RequestBytes  int64 // of body
 	ResponseBytes int64
@@ -79,7 +87,7 @@ type Metrics struct {
 	served                *served
 	active                *active
 	client                *prometheus.HistogramVec
-	upstream, injected    prometheus.Histogram
+	upstream              prometheus.Histogram
 	fired, conns, reloads *prometheus.CounterVec
 	misses                prometheus.Counter
 
@@ -92,6 +100,8 @@ type Metrics struct {
 var (
 	durationBuckets = []float64{.005, .01, .025, .05, .075, .1, .25, .5, .75, 1, 2.5, 5, 7.5, 10}
 	ownBuckets      = []float64{10e-6, 25e-6, 50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 50e-3, .25, 1}
+	stageBuckets    = []float64{1e-6, 2.5e-6, 5e-6, 10e-6, 25e-6, 50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 50e-3, .25}
+	errorBuckets    = []float64{0, 25e-6, 50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 25e-3, 50e-3, .1, .25, 1}
 	sizeBuckets     = []float64{0, 256, 1 << 10, 4 << 10, 16 << 10, 64 << 10, 256 << 10, 1 << 20, 16 << 20, 256 << 20}
 )
 
@@ -112,7 +122,6 @@ func NewMetrics(o Options) *Metrics {
 		client: histograms("http_client_request_duration_seconds", "Duration of upstream round trips.", durationBuckets, clientLabels...),
 
 		upstream: histogram("understudy_upstream_seconds", "Time of an exchange spent waiting for the upstream.", durationBuckets),
-		injected: histogram("understudy_injected_seconds", "Time of an exchange added by rules.", durationBuckets),
 
 		fired:   counters("understudy_rule_fired_total", "Exchanges that a rule touched.", "rule"),
 		conns:   counters("understudy_connections_total", "Closed client connections by what was done with them.", "fate"),
@@ -131,7 +140,7 @@ func NewMetrics(o Options) *Metrics {
 	for _, fate := range fates {
 		m.conns.WithLabelValues(fate)
 	}
-	m.registry.MustRegister(m.served, m.active, m.client, m.upstream, m.injected, m.fired, m.conns, m.reloads, m.misses, build,
+	m.registry.MustRegister(m.served, m.active, m.client, m.upstream, m.fired, m.conns, m.reloads, m.misses, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	if o.Recorder != nil {
 		m.registry.MustRegister(recorderCollector{o.Recorder})
@@ -184,9 +193,6 @@ func (m *Metrics) Observe(e *Exchange) {
 		k := clientKey{knownMethod(e.Method), statusLabel(e.Status), protocolVersion(e.Proto), knownScheme(e.Scheme), host, port, errorLabel(e)}
 		m.clientHandle(k).Observe(e.Upstream.Seconds())
 		m.upstream.Observe(e.Upstream.Seconds())
-	}
-	if e.Injected > 0 {
-		m.injected.Observe(e.Injected.Seconds())
 	}
 	if e.Outcome == "miss" {
 		m.misses.Inc()

@@ -13,6 +13,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/understudy-proxy/understudy/fixtures"
 )
 
 var update = flag.Bool("update", false, "rewrite the goldens")
@@ -32,6 +34,8 @@ func sample() *Exchange {
 		Method: "POST", Scheme: "https", Proto: "HTTP/2.0", Path: "/orders/17/lines?card=4711", Status: 503,
 		UpstreamHost: "pay.test", UpstreamPort: "443", Source: "upstream",
 		Duration: 60 * time.Millisecond, Upstream: 20 * time.Millisecond, Injected: 40 * time.Millisecond, Own: 80 * time.Microsecond,
+		Paced: 7 * time.Millisecond, Delayed: true, DelayError: 30 * time.Microsecond,
+		Stages:       fixtures.OwnTimes{fixtures.StageRead: 20 * time.Microsecond, fixtures.StageSend: 60 * time.Microsecond},
 		RequestBytes: 300, ResponseBytes: 2000, Fired: []string{"slow tail"},
 	}
 }

@@ -6,6 +6,8 @@ import (
 	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/understudy-proxy/understudy/fixtures"
 )
 
 // served counts exchanges as the client sees them. It is a collector of its own:
@@ -17,7 +19,8 @@ type served struct {
 	mu       sync.Mutex
 	admitted map[servedKey]bool // at most maxHandles, and the overflow's
 
-	duration, in, out, exchanges, own *prometheus.Desc
+	duration, in, out, exchanges         *prometheus.Desc
+	own, stages, injected, delayedBeyond *prometheus.Desc
 }
 
 // servedKey is a label set, beside the route as positions in the lists of known
@@ -33,7 +36,43 @@ type servedKey struct {
 type servedPart struct {
 	routes map[string]string // of those handed out, what this part has seen
 	series map[servedKey]*servedSeries
-	own    buckets
+	spent  spent
+}
+
+// spent is what the time of exchanges went into, but for the upstream's.
+type spent struct {
+	own           buckets
+	stages        [fixtures.Stages]buckets
+	rules, pace   buckets
+	delayedBeyond buckets
+}
+
+func (s *spent) add(e *Exchange) {
+	s.own.add(e.Own.Seconds(), ownBuckets)
+	for i, d := range e.Stages {
+		if d > 0 { // else the exchange did not come to it
+			s.stages[i].add(d.Seconds(), stageBuckets)
+		}
+	}
+	if e.Injected > 0 {
+		s.rules.add(e.Injected.Seconds(), durationBuckets)
+	}
+	if e.Paced > 0 {
+		s.pace.add(e.Paced.Seconds(), durationBuckets)
+	}
+	if e.Delayed {
+		s.delayedBeyond.add(e.DelayError.Seconds(), errorBuckets)
+	}
+}
+
+func (s *spent) join(o *spent) {
+	s.own.join(&o.own)
+	for i := range s.stages {
+		s.stages[i].join(&o.stages[i])
+	}
+	s.rules.join(&o.rules)
+	s.pace.join(&o.pace)
+	s.delayedBeyond.join(&o.delayedBeyond)
 }
 
 type servedSeries struct{ duration, in, out buckets }
@@ -147,6 +186,10 @@ func newServed() *served {
 		out:       desc("http_server_response_body_size_bytes", "Size of response bodies as sent.", serverLabels...),
 		exchanges: desc("understudy_exchanges_total", "Finished exchanges by how they ended and who answered.", "outcome", "source"),
 		own:       desc("understudy_own_seconds", "Time of an exchange spent in understudy itself."),
+		stages:    desc("understudy_own_stage_seconds", "Of the time spent in understudy itself, that of a stage.", "stage"),
+		injected:  desc("understudy_injected_seconds", "Time of an exchange that was added, by rules or by a replay's pace.", "by"),
+
+		delayedBeyond: desc("understudy_delay_error_seconds", "How much later than asked a delayed answer could begin."),
 	}
 }
 
@@ -189,24 +232,24 @@ func (s *served) observe(e *Exchange, routes *bounded) {
 		one.duration.add(e.Duration.Seconds(), durationBuckets)
 		one.in.add(float64(e.RequestBytes), sizeBuckets)
 		one.out.add(float64(e.ResponseBytes), sizeBuckets)
-		p.own.add(e.Own.Seconds(), ownBuckets)
+		p.spent.add(e)
 	})
 }
 
 // Describe names the metrics.
 func (s *served) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{s.duration, s.in, s.out, s.exchanges, s.own} {
+	for _, d := range []*prometheus.Desc{s.duration, s.in, s.out, s.exchanges, s.own, s.stages, s.injected, s.delayedBeyond} {
 		ch <- d
 	}
 }
 
 // Collect adds up the parts.
 func (s *served) Collect(ch chan<- prometheus.Metric) {
-	var own buckets
+	var all spent
 	series := map[[6]string]*servedSeries{}
 	ended := map[[2]string]float64{}
 	s.counts.each(func(p *servedPart) {
-		own.join(&p.own)
+		all.join(&p.spent)
 		for k, one := range p.series {
 			labels := k.labels()
 			sum := series[labels]
@@ -223,7 +266,13 @@ func (s *served) Collect(ch chan<- prometheus.Metric) {
 			}
 		}
 	})
-	ch <- own.metric(s.own, ownBuckets)
+	ch <- all.own.metric(s.own, ownBuckets)
+	for i := range all.stages {
+		ch <- all.stages[i].metric(s.stages, stageBuckets, fixtures.Stage(i).String())
+	}
+	ch <- all.rules.metric(s.injected, durationBuckets, "rule")
+	ch <- all.pace.metric(s.injected, durationBuckets, "pace")
+	ch <- all.delayedBeyond.metric(s.delayedBeyond, errorBuckets)
 	for labels, sum := range series {
 		ch <- sum.duration.metric(s.duration, durationBuckets, labels[:]...)
 		ch <- sum.in.metric(s.in, sizeBuckets, labels[:]...)
