@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/understudy-proxy/understudy/shaping"
 	"github.com/understudy-proxy/understudy/shaping/timeline"
 )
 
@@ -52,20 +53,20 @@ type passage struct {
 	since time.Duration // of the present time; -1 while it does not last
 }
 
-// begin puts in force what the timeline has now. A direction that has conditions only
-// later is shaped from the start all the same: what cannot be shaped is to be known
-// before the command runs. What it began with is for note, once the link was told of.
-func (h *held) begin(ctx context.Context) (state timeline.State, now time.Duration, err error) {
+// first is what the timeline has now, for note, and what of it to put in force before
+// anything else. A direction that has conditions only later is shaped from the start all
+// the same: what cannot be shaped is to be known before the command runs.
+func (h *held) first() (link shaping.Link, state timeline.State, now time.Duration) {
 	plan := h.plan.Load()
 	now = time.Since(h.start)
 	state = plan.At(now)
-	link := state.Link
+	link = state.Link
 	for _, d := range directions {
 		if c := link.Of(d); c.IsZero() && plan.Touches(d) {
 			*c, _ = c.Resolve() // what holds a packet no longer than nothing at all
 		}
 	}
-	return state, now, h.link.Change(ctx, link)
+	return link, state, now
 }
 
 // run changes the link as the timeline says until ctx ends, and then returns nil. It

@@ -80,8 +80,8 @@ func holdFor(t *testing.T, text string) *holding {
 	}}
 	ctx, stop := context.WithCancel(t.Context())
 	x.stop = stop
-	state, now, err := x.begin(ctx)
-	if err != nil {
+	link, state, now := x.first()
+	if err := x.link.Change(ctx, link); err != nil {
 		t.Fatal(err)
 	}
 	x.note(state, now)

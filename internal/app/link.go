@@ -130,11 +130,12 @@ func (p *parts) shape(ctx context.Context, g *gateway.Gateway) error {
 	if !p.hasLink {
 		return nil
 	}
+	s := &shaped{engine: "netem"}
+	s.held = held{start: p.start, plan: &p.linkPlan, isNew: p.linkIsNew, tell: p.tellChange}
+	link, state, now := s.held.first()
 	l := newNetemLink(g, p.seed)
-	s := &shaped{inForce: l, engine: "netem"}
-	s.held = held{link: l, start: p.start, plan: &p.linkPlan, isNew: p.linkIsNew, tell: p.tellChange}
-	state, now, err := s.held.begin(ctx)
-	if err != nil {
+	s.inForce, s.held.link = l, l
+	if err := l.Change(ctx, link); err != nil {
 		return fmt.Errorf("link: %w\nhint: understudy doctor --require netem tells what this machine lacks; the command was not started", err)
 	}
 	p.shaped = s

@@ -34,8 +34,8 @@ link:
 		link := &fakeLink{start: p.start}
 		s := &shaped{inForce: link, engine: "fake"}
 		s.held = held{link: link, start: p.start, plan: &p.linkPlan, isNew: p.linkIsNew, tell: func(change) {}}
-		state, now, err := s.held.begin(t.Context())
-		if err != nil {
+		first, state, now := s.held.first()
+		if err := link.Change(t.Context(), first); err != nil {
 			t.Fatal(err)
 		}
 		s.held.note(state, now)
