@@ -1,7 +1,6 @@
 package shim
 
 import (
-	"encoding/binary"
 	"errors"
 )
 
@@ -95,15 +94,38 @@ type codec struct {
 func (c *codec) uint64(v *uint64) {
 	switch {
 	case !c.reading:
-		c.buf = binary.AppendUvarint(c.buf, *v)
+		c.buf = appendNumber(c.buf, *v)
 	case c.err == nil:
-		got, n := binary.Uvarint(c.buf)
-		if n <= 0 {
+		got, n := number(c.buf)
+		if n == 0 {
 			c.err = errShort
 			return
 		}
 		*v, c.buf = got, c.buf[n:]
 	}
+}
+
+// appendNumber writes seven bits a byte, the low ones first; the last byte's eighth
+// is 0. It is encoding/binary's varint, whose package is initialised late.
+func appendNumber(b []byte, v uint64) []byte {
+	for ; v > 0x7f; v >>= 7 {
+		b = append(b, byte(v)|0x80)
+	}
+	return append(b, byte(v))
+}
+
+// number reads what appendNumber wrote and tells its size, 0 if it is none.
+func number(b []byte) (v uint64, size int) {
+	for i, c := range b {
+		if i == 9 && c > 1 {
+			break // more than 64 bits
+		}
+		v |= uint64(c&0x7f) << (7 * i)
+		if c <= 0x7f {
+			return v, i + 1
+		}
+	}
+	return 0, 0
 }
 
 func (c *codec) int(v *int) {

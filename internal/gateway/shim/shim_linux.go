@@ -4,8 +4,6 @@ import (
 	"runtime"
 	"strconv"
 	"syscall"
-
-	"golang.org/x/sys/unix"
 )
 
 // A process is a shim if both its first argument and this variable say so: a
@@ -62,9 +60,8 @@ func firstArgument() string {
 
 // process is the shim.
 type process struct {
-	parent    *Line
-	order     Order
-	namespace int // the command's network namespace, once it is made
+	parent *Line
+	order  Order
 }
 
 // takeOver does all and does not return. Nothing is written to the standard
@@ -131,13 +128,13 @@ func (p *process) readOrder(fd int) error {
 	if n, _, err := p.parent.Receive(); err != nil || n.Kind != TellsOrder {
 		syscall.Exit(0)
 	}
-	var stat unix.Stat_t
-	if err := unix.Fstat(fd, &stat); err != nil {
+	var stat syscall.Stat_t
+	if err := syscall.Fstat(fd, &stat); err != nil {
 		return at("fstat the order", err)
 	}
 	all := make([]byte, stat.Size)
 	for got := 0; got < len(all); {
-		n, err := unix.Pread(fd, all[got:], int64(got))
+		n, err := syscall.Pread(fd, all[got:], int64(got))
 		if err != nil {
 			return at("read the order", err)
 		}
@@ -146,6 +143,6 @@ func (p *process) readOrder(fd int) error {
 		}
 		got += n
 	}
-	_ = unix.Close(fd)
+	_ = syscall.Close(fd)
 	return at("read the order", p.order.Decode(all))
 }
