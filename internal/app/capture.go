@@ -50,7 +50,7 @@ func (p *parts) captured(ctx context.Context, drain func(), serve *errgroup.Grou
 	if err != nil {
 		return ExitSetup, err
 	}
-	t, err := trustFor(authority, ca.BundleFiles(), javaStores(os.Getenv), os.Getenv)
+	t, err := trustFor(authority, ca.BundleFiles(), javaStores(os.Getenv), userCache(), os.Getenv)
 	if err != nil {
 		return ExitSetup, err
 	}

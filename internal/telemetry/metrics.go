@@ -219,9 +219,10 @@ func counters(name, help string, labels ...string) *prometheus.CounterVec {
 }
 
 // statusTexts saves a conversion on each exchange.
-var statusTexts = func() (t [1000]string) {
+var statusTexts = sync.OnceValue(func() *[1000]string {
+	var t [1000]string
 	for i := range t {
 		t[i] = strconv.Itoa(i)
 	}
-	return t
-}()
+	return &t
+})

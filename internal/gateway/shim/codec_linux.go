@@ -18,7 +18,7 @@ type Order struct {
 	AskOutside    bool // about connections to all addresses, not the loopback alone
 
 	Covers   []Cover
-	Contents [][]byte
+	Contents []Content
 
 	// What to send to the kernel. NamespaceFD is the number under which the
 	// link's messages know the gateway's namespace.
@@ -47,6 +47,12 @@ type Ports struct{ TCP, Local, LocalDNS int }
 type Cover struct {
 	Path, Source string
 	Content      int
+}
+
+// Content is a file's content: a copy of the host's file Base, "" for none, and Bytes after it.
+type Content struct {
+	Base  string
+	Bytes []byte
 }
 
 // Note is a message between the shim and its parent. Each kind uses what it needs.
@@ -204,7 +210,10 @@ func (c *codec) order(o *Order) {
 		c.string(&v.Source)
 		c.int(&v.Content)
 	})
-	list(c, &o.Contents, c.bytes)
+	list(c, &o.Contents, func(v *Content) {
+		c.string(&v.Base)
+		c.bytes(&v.Bytes)
+	})
 	c.int(&o.NamespaceFD)
 	for _, b := range []*Batch{&o.LinkInside, &o.LinkOutside, &o.LinkInside6, &o.LinkOutside6} {
 		c.batch(b)

@@ -14,7 +14,7 @@ func FuzzOrder(f *testing.F) {
 	f.Fuzz(func(t *testing.T, path string, content []byte, number int, wild []byte) {
 		in := Order{
 			Path: path, Argv: []string{path, ""}, Group: number, Inherited: []int{number}, Probe: true,
-			Covers: []Cover{{Path: path, Content: number}}, Contents: [][]byte{content}, LinkInside: Batch{content, number},
+			Covers: []Cover{{Path: path, Content: number}}, Contents: []Content{{Base: path, Bytes: content}}, LinkInside: Batch{content, number},
 			RulesInside: []Batch{{content, 1}}, Ports: Ports{1, 2, number}, Mark: number,
 		}
 		var out Order
@@ -22,7 +22,7 @@ func FuzzOrder(f *testing.F) {
 			t.Fatal(err)
 		}
 		if out.Path != in.Path || !reflect.DeepEqual(out.Argv, in.Argv) || out.Group != number || !reflect.DeepEqual(out.Covers, in.Covers) ||
-			!bytes.Equal(out.Contents[0], content) || out.Ports != in.Ports || out.Mark != number || !out.Probe || out.IPv6 {
+			out.Contents[0].Base != path || !bytes.Equal(out.Contents[0].Bytes, content) || out.Ports != in.Ports || out.Mark != number || !out.Probe || out.IPv6 {
 			t.Fatalf("%+v became %+v", in, out)
 		}
 		var strange, again Order

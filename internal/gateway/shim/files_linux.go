@@ -27,15 +27,26 @@ func read(name string) string {
 	}
 }
 
-func write(name, text string) error { return create(name, syscall.O_WRONLY, []byte(text)) }
+func write(name, text string) error { return create(name, syscall.O_WRONLY, -1, []byte(text)) }
 
-// create writes a whole file; flags say whether it is made.
-func create(name string, flags int, content []byte) error {
+// create writes a whole file: a copy of base, -1 for none, and content after it.
+// flags say whether it is made.
+func create(name string, flags, base int, content []byte) error {
 	fd, err := syscall.Open(name, flags|syscall.O_CLOEXEC, 0o444)
 	if err != nil {
 		return at("open "+name, err)
 	}
 	defer func() { _ = syscall.Close(fd) }()
+	for base >= 0 {
+		n, err := syscall.Sendfile(fd, base, nil, 1<<20)
+		switch {
+		case err == syscall.EINTR:
+		case err != nil:
+			return at("copy to "+name, err)
+		case n == 0:
+			base = -1
+		}
+	}
 	for len(content) > 0 {
 		n, err := syscall.Write(fd, content)
 		switch {

@@ -8,7 +8,7 @@ import (
 // cover puts the files over those that are there, in this process's own mount
 // namespace. Contents lie in a tmpfs that is nowhere to be seen: it is mounted
 // for a moment, and its files live on in their bind mounts.
-func cover(files []Cover, contents [][]byte) error {
+func cover(files []Cover, contents []Content) error {
 	// Slave and not private: what the host unmounts goes away here too.
 	if err := syscall.Mount("", "/", "", syscall.MS_REC|syscall.MS_SLAVE, ""); err != nil {
 		return at("separate the mounts from the host's", err)
@@ -21,8 +21,8 @@ func cover(files []Cover, contents [][]byte) error {
 			_ = syscall.Close(fd)
 		}
 	}()
-	find := func(path string) (int, error) {
-		fd, err := syscall.Open(path, openPath|syscall.O_CLOEXEC, 0)
+	find := func(path string, how int) (int, error) {
+		fd, err := syscall.Open(path, how|syscall.O_CLOEXEC, 0)
 		if err == nil {
 			all = append(all, fd)
 		}
@@ -30,7 +30,7 @@ func cover(files []Cover, contents [][]byte) error {
 	}
 	// All is found before the tmpfs can hide any of it.
 	for _, f := range files {
-		over, err := find(f.Path)
+		over, err := find(f.Path, openPath)
 		if absent(err) {
 			continue
 		}
@@ -39,7 +39,7 @@ func cover(files []Cover, contents [][]byte) error {
 		}
 		from := -1 - f.Content
 		if f.Source != "" {
-			if from, err = find(f.Source); err != nil {
+			if from, err = find(f.Source, openPath); err != nil {
 				return at("find "+f.Source+", to be seen at "+f.Path, err)
 			}
 		}
@@ -48,13 +48,23 @@ func cover(files []Cover, contents [][]byte) error {
 	if len(pairs) == 0 {
 		return nil
 	}
+	bases := make([]int, len(contents))
+	for i, c := range contents {
+		bases[i] = -1
+		if c.Base != "" {
+			var err error
+			if bases[i], err = find(c.Base, syscall.O_RDONLY); err != nil {
+				return at("read "+c.Base, err)
+			}
+		}
+	}
 	dir, err := scratch()
 	if err != nil {
 		return err
 	}
 	defer func() { _ = syscall.Unmount(dir, syscall.MNT_DETACH) }()
 	for i, content := range contents {
-		if err := create(dir+"/"+strconv.Itoa(i), syscall.O_WRONLY|syscall.O_CREAT, content); err != nil {
+		if err := create(dir+"/"+strconv.Itoa(i), syscall.O_WRONLY|syscall.O_CREAT, bases[i], content.Bytes); err != nil {
 			return err
 		}
 	}
