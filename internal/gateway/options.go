@@ -35,6 +35,9 @@ type Options struct {
 	// It is called from many goroutines; while it thinks, that client waits.
 	Admission func(context.Context, Connection) Admission
 
+	// Ahead is where Prepare has begun; nil begins now. It is used up by Start.
+	Ahead *Ahead
+
 	// Ready is called when all stands and before the command starts. An error
 	// ends the start and is returned by it.
 	Ready func(*Gateway) error

@@ -10,11 +10,11 @@ var Builders = []uintptr{capSysAdmin, capNetAdmin, capNetRaw, capNetBindService}
 // build makes all that the command needs and hands the sockets over. It runs on
 // the process's first thread, which moves to the command's network namespace on
 // the way; what is the gateway's is opened before. Rules and link do not depend
-// on each other, and the kernel waits on both: they are made at the same time.
-func (p *process) build() {
+// on each other, and the kernel waits on both: they are made at the same time. What
+// the command is need be known last, and is read from the descriptor order.
+func (p *process) build(order int) {
 	o := &p.order
 	p.step(StepPowers, Powers())
-	p.step(StepMount, cover(o.Covers, o.Contents))
 
 	ipv6 := o.IPv6 && exists("/proc/net/if_inet6")
 	var sockets opened
@@ -50,6 +50,11 @@ func (p *process) build() {
 	// production it does. Not where /proc/sys cannot be written.
 	_ = write("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0")
 
+	p.step(StepStart, p.hear(TellsCommand, order, p.command.Decode))
+	_ = syscall.Close(order)
+	p.step(StepMount, cover(p.command.Covers, p.command.Contents))
+	p.command.Contents = nil
+
 	sockets[AskOutside], sockets[AskInside] = gateway.queue, command.queue
 	sockets[Down], sockets[Up] = gateway.route, command.route
 	if err := p.hand(&sockets, ipv6); err != nil {
@@ -58,7 +63,6 @@ func (p *process) build() {
 	for _, fd := range []int{gateway.ns, command.ns, gateway.rules, command.rules, o.NamespaceFD} {
 		_ = syscall.Close(fd)
 	}
-	o.Contents = nil
 }
 
 // buildLink sends the link's messages. Where the kernel refuses those of IPv6,

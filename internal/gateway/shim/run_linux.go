@@ -58,16 +58,16 @@ func (p *process) execute() (pid int, err error) {
 		}
 	}
 	attr := &syscall.ProcAttr{
-		Env: p.order.Env,
+		Env: p.command.Env,
 		Sys: &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL},
 	}
-	if p.order.Group != 0 {
-		attr.Sys.Setpgid, attr.Sys.Pgid = true, p.order.Group
+	if p.command.Group != 0 {
+		attr.Sys.Setpgid, attr.Sys.Pgid = true, p.command.Group
 	}
 	attr.Files = SameFiles(p.order.Inherited)
-	pid, err = syscall.ForkExec(p.order.Path, p.order.Argv, attr)
+	pid, err = syscall.ForkExec(p.command.Path, p.command.Argv, attr)
 	if err == syscall.ENOEXEC { // a script without a first line that says of what
-		argv := append([]string{"/bin/sh", p.order.Path}, p.order.Argv[1:]...)
+		argv := append([]string{"/bin/sh", p.command.Path}, p.command.Argv[1:]...)
 		pid, err = syscall.ForkExec(argv[0], argv, attr)
 	}
 	return pid, err
