@@ -3,7 +3,9 @@ package proxy
 import (
 	"context"
 	"errors"
+	"net"
 	"os"
+	"slices"
 	"sync"
 	"time"
 )
@@ -18,6 +20,11 @@ const lateTime = 10 * time.Second
 func (s *session) silent(ctx context.Context, c *peekConn) {
 	up, err := s.dial(ctx, s.conn.Host)
 	if err != nil {
+		if serverFirst(s.conn.Host) { // there is nothing to wait for
+			s.undialled(s.conn.Host, protoRaw, err)
+			reset(c)
+			return
+		}
 		late, p, serr := sniff(ctx, c, lateTime)
 		if serr == nil && len(late.ahead) == 0 {
 			s.undialled(s.conn.Host, protoRaw, err)
@@ -38,6 +45,13 @@ func (s *session) silent(ctx context.Context, c *peekConn) {
 		c = late
 	}
 	s.carry(ctx, c, u, s.conn.Host, protoRaw)
+}
+
+// serverFirst reports whether the port of host, host:port, is of a protocol in which
+// the server speaks first: FTP, SSH, SMTP, POP3, IMAP, MySQL, VNC.
+func serverFirst(host string) bool {
+	_, port, err := net.SplitHostPort(host)
+	return err == nil && slices.Contains([]string{"21", "22", "25", "587", "110", "143", "3306", "5900"}, port)
 }
 
 // clientFirst waits until one side says something or ends, and reports whether it

@@ -9,7 +9,9 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/understudy-proxy/understudy/fixtures"
 )
@@ -87,6 +89,21 @@ func TestSlowToSpeakIsReplayed(t *testing.T) {
 	}
 	_ = resp.Body.Close()
 	_ = nc.Close()
+}
+
+// Who waits for a server that speaks first hears at once that there is none.
+func TestSilentClientOfAServerThatSpeaksFirst(t *testing.T) {
+	g := newRig(t, "", meantFor("db.test:3306"), tuneServer(func(s *Server) {
+		s.Dial = func(context.Context, string, string) (net.Conn, error) { return nil, errors.New("nobody may be asked") }
+	}))
+	nc := g.dial()
+	_ = nc.SetReadDeadline(time.Now().Add(lateTime / 2))
+	if _, err := nc.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("the client read %v, want a reset", err)
+	}
+	if end := g.books.ends(t, 1)[0]; end.Fate != ConnDropped || end.Reason != "nobody may be asked" {
+		t.Errorf("end %+v, want it dropped, and why", end)
+	}
 }
 
 // A silent client of a server that is silent too, or leaves, is passed on as ever.

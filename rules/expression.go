@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/expr-lang/expr"
@@ -133,13 +134,15 @@ func locate(key string, s *place.Scalar, err error) *place.Error {
 }
 
 // bare is a duration without quotes, or what comes before it.
-var bare = regexp.MustCompile(`"[^"]*"|'[^']*'|\b(?:[0-9]+(?:\.[0-9]+)?(?:ns|us|µs|ms|s|m|h))+\b`)
+var bare = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`"[^"]*"|'[^']*'|\b(?:[0-9]+(?:\.[0-9]+)?(?:ns|us|µs|ms|s|m|h))+\b`)
+})
 
 // bareDuration is the remedy for durations that stand in an expression without
 // quotes; "" where none does.
 func bareDuration(key, text string) string {
 	first := ""
-	quoted := bare.ReplaceAllStringFunc(text, func(m string) string {
+	quoted := bare().ReplaceAllStringFunc(text, func(m string) string {
 		if m[0] == '"' || m[0] == '\'' {
 			return m
 		}

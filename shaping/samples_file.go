@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/understudy-proxy/understudy/fixtures/place"
@@ -35,9 +36,9 @@ func ParseDistribution(name string, data []byte) (*Distribution, error) {
 		fail := func(format string, args ...any) error {
 			return f.At(i+1, 1, "whole numbers (a table), durations such as 12.3ms, or lines such as 50% 20ms", format, args...)
 		}
-		if m := pingTime.FindStringSubmatch(line); m != nil {
+		if m := pingTime().FindStringSubmatch(line); m != nil {
 			line = m[1] + m[2]
-		} else if pingTalk.MatchString(line) {
+		} else if pingTalk().MatchString(line) {
 			continue
 		}
 		fields := strings.Fields(line)
@@ -76,8 +77,10 @@ func ParseDistribution(name string, data []byte) (*Distribution, error) {
 }
 
 var (
-	pingTime = regexp.MustCompile(`\btime[=<]([0-9.]+) ?(us|ms|s)\b`)
-	pingTalk = regexp.MustCompile(`^(PING |--- |\d+ packets transmitted|rtt |round-trip )|no answer yet|^Request timeout`)
+	pingTime = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`\btime[=<]([0-9.]+) ?(us|ms|s)\b`) })
+	pingTalk = sync.OnceValue(func() *regexp.Regexp {
+		return regexp.MustCompile(`^(PING |--- |\d+ packets transmitted|rtt |round-trip )|no answer yet|^Request timeout`)
+	})
 )
 
 // oneOf makes a distribution of the one form that was found.

@@ -20,10 +20,7 @@ const (
 )
 
 // api answers the routes from the run's sources.
-type api struct {
-	Options
-	document []byte // openapi.yaml as JSON
-}
+type api struct{ Options }
 
 func (a *api) health(w http.ResponseWriter, _ *http.Request) {
 	writeJSON(w, map[string]string{"status": "ok"})
@@ -40,8 +37,13 @@ func (a *api) ready(w http.ResponseWriter, _ *http.Request) {
 }
 
 func (a *api) openapi(w http.ResponseWriter, _ *http.Request) {
+	document, err := openAPIJSON()
+	if err != nil { // it is embedded, and the tests have read it
+		writeProblem(w, http.StatusInternalServerError, err.Error())
+		return
+	}
 	w.Header().Set("Content-Type", "application/json")
-	_, _ = w.Write(a.document) // fails only when the client is gone
+	_, _ = w.Write(document) // fails only when the client is gone
 }
 
 func (a *api) metrics(w http.ResponseWriter, r *http.Request) {

@@ -38,12 +38,8 @@ func (a *api) routes() []route {
 }
 
 // newHandler is the whole way of a request: Host, Origin, route, token, method.
-func newHandler(o Options, bound string) (http.Handler, error) {
+func newHandler(o Options, bound string) http.Handler {
 	a := &api{Options: o}
-	var err error
-	if a.document, err = openAPIJSON(); err != nil {
-		return nil, err
-	}
 	g := &guard{token: newSecret(o.Token), bound: strings.ToLower(bound), allowRemote: o.AllowRemote}
 	for _, h := range o.Hosts {
 		g.hosts = append(g.hosts, strings.ToLower(h))
@@ -64,7 +60,7 @@ func newHandler(o Options, bound string) (http.Handler, error) {
 		if g.checkHost(w, r) && g.checkOrigin(w, r) {
 			mux.ServeHTTP(w, r)
 		}
-	}), nil
+	})
 }
 
 func (rt *route) serve(g *guard, w http.ResponseWriter, r *http.Request) {

@@ -60,10 +60,6 @@ func New(o Options) (*Server, error) {
 	if o.Log == nil {
 		o.Log = zap.NewNop()
 	}
-	handler, err := newHandler(o, host)
-	if err != nil {
-		return nil, err
-	}
 	listener, err := net.Listen("tcp", o.Addr)
 	if err != nil {
 		return nil, fmt.Errorf("admin: %w", err)
@@ -71,7 +67,7 @@ func New(o Options) (*Server, error) {
 	return &Server{
 		listener: listener,
 		http: &http.Server{
-			Handler:           handler,
+			Handler:           newHandler(o, host),
 			ReadHeaderTimeout: 5 * time.Second,
 			ReadTimeout:       10 * time.Second,
 			WriteTimeout:      30 * time.Second,

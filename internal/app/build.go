@@ -59,6 +59,7 @@ type parts struct {
 	listeners   []listener
 	own         *redirect.Own   // what goes out, where transparent doors are; else nil
 	lease       *redirect.Lease // of the rules that lead to them; nil for none
+	ahead       *gateway.Ahead  // the command's namespaces, while the rest is made; nil for none
 	inNamespace bool            // the command runs in namespaces of its own
 
 	hasLink   bool                              // something is asked of a captured command's link
@@ -86,7 +87,7 @@ type listener struct {
 func build(o Options) (*parts, error) {
 	p := &parts{o: o, c: o.Config, start: time.Now(), draining: make(chan struct{})}
 	steps := []func() error{
-		p.findCommand, p.makeLog, p.checkScope, p.readLink, p.makeRules, p.makePlayer, p.makeAuthority, p.makeUpstream,
+		p.findCommand, p.makeLog, p.checkScope, p.readLink, p.makeRules, p.prepareCapture, p.makePlayer, p.makeAuthority, p.makeUpstream,
 		p.openListeners, p.makeRecorder, p.makePipeline, p.makeAdmin, p.installRules,
 	}
 	for _, step := range steps {
@@ -100,6 +101,7 @@ func build(o Options) (*parts, error) {
 
 // abandon closes what build had opened.
 func (p *parts) abandon() {
+	p.ahead.Close()
 	p.removeRules()
 	for _, l := range p.listeners {
 		_ = l.ln.Close()

@@ -40,24 +40,37 @@ func (p *parts) captures() bool {
 	return len(p.c.Listen) == 0
 }
 
+// prepareCapture begins to make the command's namespaces: that takes as long as all
+// the rest.
+func (p *parts) prepareCapture() error {
+	if p.captures() {
+		p.ahead = gateway.Prepare(p.commandStreams(), p.asks())
+	}
+	return nil
+}
+
+// commandStreams are the options of a gateway that gives the command its streams.
+func (p *parts) commandStreams() gateway.Options {
+	return gateway.Options{Stdin: fileOf(p.o.Stdin), Stdout: fileOf(p.o.Stdout), Stderr: fileOf(p.o.Stderr)}
+}
+
 func (p *parts) replays() bool { return p.c.Mode == config.ModeReplay }
 
 // captured runs the command in namespaces of its own and serves what comes out
 // of them. The error is a *gateway.StepError where the machine cannot do that;
 // nothing has been started then.
 func (p *parts) captured(ctx context.Context, drain func(), serve *errgroup.Group) (int, error) {
+	defer p.ahead.Close() // where it comes to no start
 	authority, err := p.authority()
 	if err != nil {
 		return ExitSetup, err
 	}
-	t, err := trustFor(authority, ca.BundleFiles(), javaStores(os.Getenv), os.Getenv)
+	t, err := trustFor(authority, ca.BundleFiles(), javaStores(os.Getenv), userCache(), os.Getenv)
 	if err != nil {
 		return ExitSetup, err
 	}
-	o := gateway.Options{
-		Argv: p.o.Command, Env: environment(os.Environ(), t.env), Files: t.files,
-		Stdin: fileOf(p.o.Stdin), Stdout: fileOf(p.o.Stdout), Stderr: fileOf(p.o.Stderr),
-	}
+	o := p.commandStreams()
+	o.Argv, o.Env, o.Files, o.Ahead = p.o.Command, environment(os.Environ(), t.env), t.files, p.ahead
 	o.Admission = p.admission()
 	o.Resolver = &resolver{p.engine, p.books, p.log, p.start}
 	for _, pub := range p.c.Publish {

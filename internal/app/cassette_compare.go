@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/understudy-proxy/understudy/fixtures"
@@ -162,7 +163,7 @@ type seen struct {
 
 // placeholder stands for a secret. Each cassette has its own salt, so that the same
 // secret looks otherwise in two of them.
-var placeholder = regexp.MustCompile(`redacted-[0-9a-f]{4}-[0-9a-f]{16}`)
+var placeholder = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`redacted-[0-9a-f]{4}-[0-9a-f]{16}`) })
 
 // gather reads one side, in order of arrival.
 func gather(c *cassette.Cassette) (*side, error) {
@@ -172,7 +173,7 @@ func gather(c *cassette.Cassette) (*side, error) {
 			return nil, BadInput(err)
 		}
 		q := &x.Request
-		target := placeholder.ReplaceAllLiteralString(q.Target, "redacted")
+		target := placeholder().ReplaceAllLiteralString(q.Target, "redacted")
 		s.all = append(s.all, seen{
 			id: x.ID, at: x.At, host: q.Host, op: OperationOf(q),
 			key:    q.Method + " " + target + " " + digest(&q.Body, true),
@@ -193,7 +194,7 @@ func digest(b *fixtures.Body, blind bool) string {
 	}
 	data := b.Bytes
 	if blind {
-		data = placeholder.ReplaceAllLiteral(data, []byte("redacted"))
+		data = placeholder().ReplaceAllLiteral(data, []byte("redacted"))
 	}
 	sum := sha256.Sum256(data)
 	return hex.EncodeToString(sum[:])

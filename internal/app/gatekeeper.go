@@ -124,6 +124,10 @@ func unmapped(a *net.TCPAddr) netip.AddrPort {
 	return netip.AddrPortFrom(at.Addr().Unmap(), at.Port())
 }
 
+// asks reports whether connections of the command are asked about: there are rules,
+// or may come to be, or there may be nobody behind what is replayed.
+func (p *parts) asks() bool { return len(p.places) > 0 || p.replays() }
+
 // admission is what the gateway asks before a connection of the command is made.
 // nil leaves it to the gateway: there is nothing to ask, and asking takes time.
 func (p *parts) admission() func(context.Context, gateway.Connection) gateway.Admission {
@@ -132,11 +136,11 @@ func (p *parts) admission() func(context.Context, gateway.Connection) gateway.Ad
 		// What is replayed may have nobody behind it.
 		reachable = func(context.Context, gateway.Connection) gateway.Admission { return gateway.Admit }
 	}
-	if len(p.places) == 0 { // there are no rules, nor will there be
-		if p.replays() {
-			return reachable
-		}
+	switch {
+	case !p.asks():
 		return nil
+	case len(p.places) == 0:
+		return reachable
 	}
 	return func(ctx context.Context, conn gateway.Connection) gateway.Admission {
 		if a := reachable(ctx, conn); a != gateway.Admit {

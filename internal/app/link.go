@@ -24,6 +24,9 @@ var directions = []shaping.Direction{shaping.Down, shaping.Up}
 // win. The zero value is that it wants nothing. Errors are place errors.
 func linkOf(c *config.Config) (shaping.Link, error) {
 	var l shaping.Link
+	if c.Link.Both.IsZero() && c.Link.Down.IsZero() && c.Link.Up.IsZero() {
+		return l, nil // and the book, which takes milliseconds to open, stays closed
+	}
 	b, err := shaping.NewBook()
 	if err != nil {
 		return l, err

@@ -52,13 +52,7 @@ func Run(ctx context.Context, o Options) (int, error) {
 }
 
 func (p *parts) run(ctx context.Context) (int, error) {
-	// The collector runs when the heap has doubled, and a pass-through's heap is a
-	// few MB: it would run hundreds of times a second under load. The reserve is
-	// never touched and costs no RAM itself, but garbage may pile up as high: 0.90
-	// times the CPU per request at the median of five pairs by turns (0.75 to
-	// 1.14), for 64 MB of RSS in place of 27.
-	ballast := make([]byte, 8<<20)
-	defer runtime.KeepAlive(&ballast)
+	defer runtime.KeepAlive(holdReserve())
 	ctx, drain := context.WithCancel(ctx)
 	defer drain()
 	context.AfterFunc(ctx, func() { close(p.draining) })

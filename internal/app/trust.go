@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"sync"
 
 	"software.sslmate.com/src/go-pkcs12"
 
@@ -26,35 +27,28 @@ type trusting struct {
 
 // trustFor finds the files and variables. bundles are the places of the system's
 // roots, in order of preference; stores Java's; getenv reads the present
-// environment. Nothing is written anywhere.
-func trustFor(authority *ca.Authority, bundles []string, stores []string, getenv func(string) string) (*trusting, error) {
+// environment. Nothing is written anywhere but in the cache.
+func trustFor(authority *ca.Authority, bundles []string, stores []string, kept cache, getenv func(string) string) (*trusting, error) {
 	var t trusting
 	covered := map[string]bool{}
-	cover := func(path string, content []byte) {
-		if !covered[path] {
-			covered[path] = true
-			t.files = append(t.files, gateway.File{Path: path, Content: content})
+	cover := func(f gateway.File) {
+		if !covered[f.Path] {
+			covered[f.Path] = true
+			t.files = append(t.files, f)
 		}
 	}
 	// A machine without roots has no bundle to cover: there ours alone is the union.
-	ours := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: authority.Certificate().Raw})
-	home, roots := authority.CertPath(), ours
+	ours := append([]byte{'\n'}, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: authority.Certificate().Raw})...)
+	home, system := authority.CertPath(), ""
 	for _, path := range slices.Backward(bundles) { // the preferred last
 		if isFile(path) {
-			home = path
+			home, system = path, path
 		}
-	}
-	if home != authority.CertPath() {
-		// As it is, and not decoded and written anew: that takes milliseconds.
-		system, err := os.ReadFile(home)
-		if err != nil {
-			return nil, fmt.Errorf("system roots: %w", err)
-		}
-		roots = append(append(system, '\n'), ours...)
 	}
 	for _, path := range bundles {
 		if isFile(path) {
-			cover(path, roots)
+			// As it is, and not decoded and written anew: that takes milliseconds.
+			cover(gateway.File{Path: path, Base: system, Content: ours})
 		}
 	}
 	for _, name := range caVariables {
@@ -74,24 +68,36 @@ func trustFor(authority *ca.Authority, bundles []string, stores []string, getenv
 		if err != nil {
 			return nil, fmt.Errorf("roots for %s: %w", name, err)
 		}
-		var both bytes.Buffer
+		both := bytes.NewBuffer(slices.Clone(ours))
 		for _, c := range certificates(named) { // a key beside them has no place in a bundle
-			if err := pem.Encode(&both, &pem.Block{Type: "CERTIFICATE", Bytes: c}); err != nil {
+			if err := pem.Encode(both, &pem.Block{Type: "CERTIFICATE", Bytes: c}); err != nil {
 				return nil, fmt.Errorf("roots for %s: %w", name, err)
 			}
 		}
-		cover(before, append(both.Bytes(), roots...))
+		cover(gateway.File{Path: before, Base: system, Content: both.Bytes()})
 	}
-	if len(stores) == 0 {
-		return &t, nil
-	}
-	known := certificates(roots)
+	known := sync.OnceValues(func() ([][]byte, error) {
+		if system == "" {
+			return certificates(ours), nil
+		}
+		data, err := os.ReadFile(system)
+		if err != nil {
+			return nil, fmt.Errorf("system roots: %w", err)
+		}
+		return certificates(append(data, ours...)), nil
+	})
 	for _, path := range stores {
-		store, err := jks.Encode(union(storeRoots(path), known), storePassword)
+		f, err := kept.file(path, "jks", []string{path, system}, ours, func() ([]byte, error) {
+			roots, err := known()
+			if err != nil {
+				return nil, err
+			}
+			return jks.Encode(union(storeRoots(path), roots), storePassword)
+		})
 		if err != nil {
 			return nil, fmt.Errorf("trust store for Java: %w", err)
 		}
-		cover(path, store)
+		cover(f)
 	}
 	return &t, nil
 }

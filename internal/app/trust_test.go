@@ -60,10 +60,18 @@ func (m *machine) content(t *testing.T, trust *trusting, path string) string {
 		if f.Path != path {
 			continue
 		}
-		certs := certificates(f.Content)
-		if jks.IsStore(f.Content) {
+		var data []byte
+		if f.Base != "" {
 			var err error
-			if certs, err = jks.Decode(f.Content); err != nil {
+			if data, err = os.ReadFile(f.Base); err != nil {
+				t.Fatal(err)
+			}
+		}
+		data = append(data, f.Content...)
+		certs := certificates(data)
+		if jks.IsStore(data) {
+			var err error
+			if certs, err = jks.Decode(data); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -89,7 +97,7 @@ func TestTrustCoversBundles(t *testing.T) {
 	m := newMachine(t)
 	first, second := m.put(t, "first.pem", pemOf(t, m.system)), m.put(t, "second.pem", pemOf(t, m.private))
 	missing := filepath.Join(m.dir, "missing.pem")
-	trust, err := trustFor(m.ours, []string{missing, first, second}, nil, noVariables)
+	trust, err := trustFor(m.ours, []string{missing, first, second}, nil, "", noVariables)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -114,7 +122,7 @@ func TestTrustKeepsWhatVariablesName(t *testing.T) {
 	m := newMachine(t)
 	bundle, own := m.put(t, "bundle.pem", pemOf(t, m.system)), m.put(t, "own.pem", pemOf(t, m.private))
 	t.Chdir(m.dir)
-	trust, err := trustFor(m.ours, []string{bundle}, nil, func(name string) string {
+	trust, err := trustFor(m.ours, []string{bundle}, nil, "", func(name string) string {
 		return map[string]string{
 			"NODE_EXTRA_CA_CERTS": own,
 			"REQUESTS_CA_BUNDLE":  "own.pem", // as good: the command starts here
@@ -148,7 +156,7 @@ func TestTrustKeepsWhatVariablesName(t *testing.T) {
 func TestTrustWithoutSystemRoots(t *testing.T) {
 	m := newMachine(t)
 	own := m.put(t, "own.pem", pemOf(t, m.private))
-	trust, err := trustFor(m.ours, []string{filepath.Join(m.dir, "missing.pem")}, nil, func(name string) string {
+	trust, err := trustFor(m.ours, []string{filepath.Join(m.dir, "missing.pem")}, nil, "", func(name string) string {
 		if name == "SSL_CERT_FILE" {
 			return own
 		}
@@ -191,7 +199,7 @@ func TestTrustJava(t *testing.T) {
 	for path := range stores {
 		paths = append(paths, path)
 	}
-	trust, err := trustFor(m.ours, []string{bundle}, paths, noVariables)
+	trust, err := trustFor(m.ours, []string{bundle}, paths, "", noVariables)
 	if err != nil {
 		t.Fatal(err)
 	}

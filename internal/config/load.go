@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/understudy-proxy/understudy/fixtures/place"
 )
@@ -159,12 +160,14 @@ func unknownKey(p pair, group string, known []string) {
 
 // envIgnored are names that others own: ours that are read elsewhere, and
 // what Kubernetes sets for services that are called understudy.
-var envIgnored = regexp.MustCompile(`^UNDERSTUDY_(CONFIG|INTERNAL_\w*|(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_\w+)?)?))$`)
+var envIgnored = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^UNDERSTUDY_(CONFIG|INTERNAL_\w*|(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_\w+)?)?))$`)
+})
 
 func (c *Config) applyEnv(env []string, errs *place.List) {
 	for _, entry := range env {
 		name, value, _ := strings.Cut(entry, "=")
-		if !strings.HasPrefix(name, "UNDERSTUDY_") || value == "" || envIgnored.MatchString(name) {
+		if !strings.HasPrefix(name, "UNDERSTUDY_") || value == "" || envIgnored().MatchString(name) {
 			continue
 		}
 		i := slices.IndexFunc(keys, func(k Key) bool { return k.Env == name })

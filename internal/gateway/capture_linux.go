@@ -46,6 +46,7 @@ type capture struct {
 	command int
 
 	gone      chan struct{} // closed when the shim is gone
+	inOrder   bool          // it ended by itself: nothing of the command is left; read when it is gone
 	ended     chan struct{} // closed when the command has ended, or will never be heard of again
 	code      int
 	err       error
@@ -90,10 +91,12 @@ func (c *capture) reap() {
 			break
 		}
 	}
+	var status unix.WaitStatus
 	c.mu.Lock()
-	_, _ = unix.Wait4(c.pid, nil, 0, nil)
+	_, err := unix.Wait4(c.pid, &status, 0, nil)
 	c.reaped = true
 	c.mu.Unlock()
+	c.inOrder = err == nil && status.Exited() && status.ExitStatus() == 0
 	close(c.gone)
 }
 
@@ -242,9 +245,9 @@ func (c *capture) close() error {
 
 // sweep kills what is left in the command's namespace if the shim could not: if
 // it was killed itself. This process's sockets keep the namespace, and so its
-// number, until that is done.
+// number, until that is done. It looks at every process of the machine.
 func (c *capture) sweep() {
-	if c.inode == 0 {
+	if c.inode == 0 || c.inOrder {
 		return
 	}
 	var own unix.Stat_t

@@ -16,12 +16,12 @@ const (
 	StepUser    Step = "user namespace" // an ordinary user may have one
 	StepPowers  Step = shim.StepPowers  // and has its capabilities
 	StepNetwork Step = shim.StepNetwork // a second network namespace
-	StepMount   Step = shim.StepMount   // private mounts over resolv.conf and others
 	StepLink    Step = shim.StepLink    // a veth pair, addresses, routes
 	StepCatch   Step = shim.StepCatch   // nftables with TPROXY, on the gateway's side
 	StepLocal   Step = shim.StepLocal   // the same for the command's loopback
 	StepAsk     Step = shim.StepAsk     // NFQUEUE: refuse what cannot be connected; not needed
 	StepSockets Step = shim.StepSockets // transparent listeners, DNS, raw UDP
+	StepMount   Step = shim.StepMount   // private mounts over resolv.conf and others
 	StepHand    Step = shim.StepHand    // their descriptors reach this process
 	StepName    Step = "name"           // a name resolves
 	StepConnect Step = "connection"     // a connection arrives with its original destination

@@ -13,7 +13,7 @@ import (
 // covers returns the orders for the caller's files and for those that make every
 // program ask our resolver: others ask daemons over unix sockets, which no
 // network namespace holds back. A content that serves several paths is sent once.
-func covers(files []File) (orders []shim.Cover, contents [][]byte) {
+func covers(files []File) (orders []shim.Cover, contents []shim.Content) {
 	all := []File{
 		{Path: "/etc/resolv.conf", Content: []byte("# understudy answers, whatever resolver is asked\nnameserver " + link.Resolver().String() + "\n")},
 		{Path: "/var/run/nscd/socket"}, // an empty file refuses connections
@@ -26,13 +26,13 @@ func covers(files []File) (orders []shim.Cover, contents [][]byte) {
 		if f.Source == "" {
 			o.Content = -1
 			for i, c := range contents {
-				if bytes.Equal(c, f.Content) {
+				if c.Base == f.Base && bytes.Equal(c.Bytes, f.Content) {
 					o.Content = i
 				}
 			}
 			if o.Content < 0 {
 				o.Content = len(contents)
-				contents = append(contents, f.Content)
+				contents = append(contents, shim.Content{Base: f.Base, Bytes: f.Content})
 			}
 		}
 		orders = append(orders, o)

@@ -21,6 +21,23 @@ type Gateway struct {
 // at the end.
 func Start(ctx context.Context, o Options) (*Gateway, error) { return start(ctx, o) }
 
+// Ahead are namespaces that are being made before it is known what runs in them.
+type Ahead struct{ ahead }
+
+// Prepare begins what Start does, as far as Dir, the standard streams and NoIPv6 of
+// the options tell, while the caller finds out the rest; asks says whether there
+// will be an Admission. What goes wrong is told by Start. Either Start or Close must
+// follow.
+func Prepare(o Options, asks bool) *Ahead { return begin(&o, asks, false) }
+
+// Close takes back what Start has not used. Nil is allowed, and a second call does
+// nothing.
+func (a *Ahead) Close() {
+	if a != nil {
+		a.close()
+	}
+}
+
 // Probe goes through all the steps for real, with a command that does nothing,
 // and tells what became of each. It leaves nothing.
 func Probe(ctx context.Context) []Finding { return probe(ctx) }

@@ -35,6 +35,9 @@ type Options struct {
 	// It is called from many goroutines; while it thinks, that client waits.
 	Admission func(context.Context, Connection) Admission
 
+	// Ahead is where Prepare has begun; nil begins now. It is used up by Start.
+	Ahead *Ahead
+
 	// Ready is called when all stands and before the command starts. An error
 	// ends the start and is returned by it.
 	Ready func(*Gateway) error
@@ -44,12 +47,14 @@ type Options struct {
 	NoIPv6 bool
 }
 
-// File is something to be seen in place of the file at Path: Content, or the
-// host's file Source if that is set. Path may be a symbolic link: what it
-// points to is covered. Where there is nothing at Path, nothing is done.
+// File is something to be seen in place of the file at Path: the host's file
+// Source if that is set, else a copy of the host's file Base, if that is set,
+// followed by Content. Path may be a symbolic link: what it points to is covered.
+// Where there is nothing at Path, nothing is done.
 type File struct {
 	Path    string
 	Source  string
+	Base    string // read by another process: it costs this one nothing
 	Content []byte
 }
 

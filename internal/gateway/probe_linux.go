@@ -20,7 +20,7 @@ const (
 )
 
 // trial are the steps that probe reports, in their order.
-var trial = []Step{StepStart, StepUser, StepPowers, StepMount, StepNetwork, StepLink, StepCatch, StepLocal, StepAsk, StepSockets, StepHand, StepName, StepConnect}
+var trial = []Step{StepStart, StepUser, StepPowers, StepNetwork, StepLink, StepCatch, StepLocal, StepAsk, StepSockets, StepMount, StepHand, StepName, StepConnect}
 
 func probe(ctx context.Context) []Finding {
 	var done []Step
@@ -85,7 +85,7 @@ func client() (code int) {
 
 // tryAll captures such a client. done hears of each step that went well.
 func tryAll(ctx context.Context, done func(Step)) error {
-	c, err := open(ctx, &Options{}, shim.Order{Path: "/proc/self/exe", Argv: []string{clientName}, Env: os.Environ(), Probe: true},
+	c, err := open(ctx, &Options{}, shim.Command{Path: "/proc/self/exe", Argv: []string{clientName}, Env: os.Environ()},
 		done)
 	if err != nil {
 		return err

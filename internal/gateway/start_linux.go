@@ -13,8 +13,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/understudy-proxy/understudy/internal/gateway/link"
-	"github.com/understudy-proxy/understudy/internal/gateway/nat"
 	"github.com/understudy-proxy/understudy/internal/gateway/shim"
 )
 
@@ -30,7 +28,7 @@ func start(ctx context.Context, o Options) (*Gateway, error) {
 	if err != nil {
 		return nil, err
 	}
-	c, err := open(ctx, &o, shim.Order{Path: path, Argv: o.Argv, Env: env}, nil)
+	c, err := open(ctx, &o, shim.Command{Path: path, Argv: o.Argv, Env: env}, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -48,22 +46,24 @@ func start(ctx context.Context, o Options) (*Gateway, error) {
 	return g, nil
 }
 
-// open spawns the shim, lets it build, and serves what it hands over. The
-// command does not run yet. progress hears of each step, if it is not nil.
-func open(ctx context.Context, o *Options, what shim.Order, progress func(Step)) (*capture, error) {
-	what.IPv6 = !o.NoIPv6
-	what.AskOutside = o.Admission != nil
+// open lets a shim build, and serves what it hands over. The command does not run
+// yet. progress hears of each step, if it is not nil.
+func open(ctx context.Context, o *Options, what shim.Command, progress func(Step)) (*capture, error) {
 	what.Group = unix.Getpgrp()
-	what.Inherited = inherited()
-	what.UserNamespace = shim.Powers() != nil
-
-	pid, parent, err := spawn(o, &what)
-	if err != nil {
-		return nil, explain(StepStart, err, what.UserNamespace)
+	what.Covers, what.Contents = covers(o.Files)
+	a := o.Ahead
+	if a == nil || a.order.AskOutside != (o.Admission != nil) {
+		a.Close()
+		a = begin(o, o.Admission != nil, progress != nil)
 	}
-	c := newCapture(pid, parent, o)
+	parent, err := a.tell(&what)
+	user := a.order.UserNamespace
+	if err != nil {
+		return nil, explain(StepStart, err, user)
+	}
+	c := newCapture(a.pid, parent, o)
 	c.stopWatching = context.AfterFunc(ctx, c.kill)
-	if err := c.receiveSockets(what.UserNamespace, progress); err != nil {
+	if err := c.receiveSockets(user, progress); err != nil {
 		_ = c.close()
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
@@ -76,88 +76,6 @@ func open(ctx context.Context, o *Options, what shim.Order, progress func(Step))
 	}
 	return c, nil
 }
-
-// spawn executes this program as a shim in new namespaces, and writes its order
-// while it starts.
-func spawn(o *Options, what *shim.Order) (pid int, parent *shim.Line, err error) {
-	memory, err := unix.MemfdCreate("understudy", unix.MFD_CLOEXEC)
-	if err != nil {
-		return 0, nil, os.NewSyscallError("memfd_create", err)
-	}
-	file := os.NewFile(uintptr(memory), "order")
-	defer file.Close()
-	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return 0, nil, os.NewSyscallError("socketpair", err)
-	}
-	parent = shim.NewLine(pair[0])
-
-	// The shim gets what this process has inherited, each under its own number
-	// (make's job server, a service manager's sockets), then the order, the line to
-	// this process, and a number that is to be its own.
-	attr := &syscall.ProcAttr{Dir: o.Dir, Files: shim.SameFiles(what.Inherited), Sys: &syscall.SysProcAttr{
-		Cloneflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWNS,
-		Setpgid:    true, // so that the terminal's signals reach the command alone
-	}}
-	for i, f := range []*os.File{o.Stdin, o.Stdout, o.Stderr} {
-		if f != nil {
-			attr.Files[i] = f.Fd()
-		}
-	}
-	orderFD := len(attr.Files)
-	lineFD := orderFD + 1
-	what.NamespaceFD = orderFD + 2
-	// The third keeps NamespaceFD's number free of what the shim opens, until it is that.
-	attr.Files = append(attr.Files, file.Fd(), uintptr(pair[1]), file.Fd())
-	attr.Env = shim.Environ(lineFD, orderFD)
-	if what.UserNamespace {
-		attr.Sys.Cloneflags |= syscall.CLONE_NEWUSER
-		uid, gid := os.Geteuid(), os.Getegid()
-		attr.Sys.UidMappings = []syscall.SysProcIDMap{{ContainerID: uid, HostID: uid, Size: 1}}
-		attr.Sys.GidMappings = []syscall.SysProcIDMap{{ContainerID: gid, HostID: gid, Size: 1}}
-		attr.Sys.AmbientCaps = shim.Builders
-	}
-	pid, err = syscall.ForkExec("/proc/self/exe", []string{shim.Name}, attr)
-	_ = unix.Close(pair[1])
-	if err != nil {
-		parent.Close()
-		return 0, nil, fmt.Errorf("execute itself in new namespaces: %w", err)
-	}
-	if err = fill(what, o); err == nil {
-		_, err = file.Write(what.Encode())
-	}
-	if err == nil {
-		err = parent.Send(shim.Note{Kind: shim.TellsOrder})
-	}
-	if err != nil && !errors.Is(err, unix.EPIPE) { // that it is gone is seen later
-		parent.Close() // then the shim ends
-		_, _ = unix.Wait4(pid, nil, 0, nil)
-		return 0, nil, fmt.Errorf("write the order: %w", err)
-	}
-	return pid, parent, nil
-}
-
-// fill writes into the order what is to be mounted and sent to the kernel.
-func fill(what *shim.Order, o *Options) error {
-	what.Covers, what.Contents = covers(o.Files)
-	what.LinkInside, what.LinkOutside = linkBatch(link.Inside(what.NamespaceFD)), linkBatch(link.Outside())
-	what.LinkInside6, what.LinkOutside6 = linkBatch(link.Inside6()), linkBatch(link.Outside6())
-	what.QueueSubscribed = shim.Batch{Messages: subscribeQueue(nat.Queue)}
-	what.Ports = shim.Ports{TCP: nat.PortTCP, Local: nat.PortLocal, LocalDNS: nat.PortLocalDNS}
-	what.Mark = nat.MarkOwn
-	ipv6 := what.IPv6 && hasIPv6()
-	for _, way := range []nat.Asking{nat.AskNative, nat.AskCompat, nat.AskNot} {
-		outside, inside, err := nat.Ruleset{IPv6: ipv6, Ask: way}.Batches()
-		if err != nil {
-			return err
-		}
-		what.RulesOutside = append(what.RulesOutside, shim.Batch{Messages: outside.Bytes, Last: outside.Last})
-		what.RulesInside = append(what.RulesInside, shim.Batch{Messages: inside.Bytes, Last: inside.Last})
-	}
-	return nil
-}
-
-func linkBatch(b link.Batch) shim.Batch { return shim.Batch{Messages: b.Bytes, Last: b.Last} }
 
 // hasIPv6 reports whether the kernel has IPv6.
 func hasIPv6() bool {

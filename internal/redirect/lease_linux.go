@@ -132,7 +132,7 @@ func hold() (net.Listener, string, error) {
 }
 
 // held are the names that hold gives.
-var held = regexp.MustCompile(`^understudy-\d+(-\d+)?$`)
+var held = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^understudy-\d+(-\d+)?$`) })
 
 // sweep removes tables whose process has ended without the kernel's removing them.
 func sweep(conn *nftables.Conn) error {
@@ -141,7 +141,7 @@ func sweep(conn *nftables.Conn) error {
 		return fmt.Errorf("nftables: list tables: %w", err)
 	}
 	for _, t := range tables {
-		if !held.MatchString(t.Name) {
+		if !held().MatchString(t.Name) {
 			continue
 		}
 		l, err := net.Listen("unix", "@"+t.Name)

@@ -58,7 +58,7 @@ func statusLabel(status int) string {
 	if status < 100 || status > 999 {
 		return ""
 	}
-	return statusTexts[status]
+	return statusTexts()[status]
 }
 
 // errorLabel is "" for success, as the conventions want it.

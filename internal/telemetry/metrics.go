@@ -79,7 +79,7 @@ type Options struct {
 // Metrics counts what a run does. Its methods are safe for use by several
 // goroutines and never block for long.
 type Metrics struct {
-	registry *prometheus.Registry
+	registry func() *prometheus.Registry // made at the first call
 	routes   *bounded
 	hosts    *bounded
 	rules    *bounded
@@ -111,11 +111,10 @@ var serverLabels = []string{"http_request_method", "http_response_status_code", 
 func NewMetrics(o Options) *Metrics {
 	clientLabels := []string{"http_request_method", "http_response_status_code", "network_protocol_version", "url_scheme", "server_address", "server_port", "error_type"}
 	m := &Metrics{
-		registry: prometheus.NewRegistry(),
-		routes:   newBounded(maxRoutes),
-		hosts:    newBounded(maxHosts),
-		rules:    newBounded(maxRules),
-		clients:  map[clientKey]prometheus.Observer{},
+		routes:  newBounded(maxRoutes),
+		hosts:   newBounded(maxHosts),
+		rules:   newBounded(maxRules),
+		clients: map[clientKey]prometheus.Observer{},
 
 		served: newServed(),
 		active: newActive(),
@@ -129,9 +128,6 @@ func NewMetrics(o Options) *Metrics {
 		misses: prometheus.NewCounter(prometheus.CounterOpts{Name: "understudy_misses_total",
 			Help: "Requests that replay had no answer to."}),
 	}
-	build := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "understudy_build_info", Help: "Always 1."},
-		[]string{"version", "revision", "goversion"})
-	build.WithLabelValues(o.Version, o.Revision, runtime.Version()).Set(1)
 	// Counters that were never touched must be scraped as 0, or the first
 	// increase is lost on a rate.
 	for _, result := range []string{"ok", "refused"} {
@@ -140,20 +136,34 @@ func NewMetrics(o Options) *Metrics {
 	for _, fate := range fates {
 		m.conns.WithLabelValues(fate)
 	}
-	m.registry.MustRegister(m.served, m.active, m.client, m.upstream, m.fired, m.conns, m.reloads, m.misses, build,
+	m.registry = sync.OnceValue(func() *prometheus.Registry { return m.register(o) })
+	return m
+}
+
+// register makes the registry, when the first scrape comes: the Go runtime's own
+// metrics take milliseconds.
+func (m *Metrics) register(o Options) *prometheus.Registry {
+	r := prometheus.NewRegistry()
+	build := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "understudy_build_info", Help: "Always 1."},
+		[]string{"version", "revision", "goversion"})
+	build.WithLabelValues(o.Version, o.Revision, runtime.Version()).Set(1)
+	r.MustRegister(m.served, m.active, m.client, m.upstream, m.fired, m.conns, m.reloads, m.misses, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	if o.Recorder != nil {
-		m.registry.MustRegister(recorderCollector{o.Recorder})
+		r.MustRegister(recorderCollector{o.Recorder})
 	}
 	if o.Link != nil {
-		m.registry.MustRegister(linkCollector{o.Link})
+		r.MustRegister(linkCollector{o.Link})
 	}
-	return m
+	return r
 }
 
 // Handler serves the metrics in the text format or OpenMetrics.
 func (m *Metrics) Handler() http.Handler {
-	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{EnableOpenMetrics: true, MaxRequestsInFlight: 4})
+	handler := sync.OnceValue(func() http.Handler {
+		return promhttp.HandlerFor(m.registry(), promhttp.HandlerOpts{EnableOpenMetrics: true, MaxRequestsInFlight: 4})
+	})
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { handler().ServeHTTP(w, r) })
 }
 
 // Begin counts an exchange as under way until End is called with the same
@@ -215,9 +225,10 @@ func counters(name, help string, labels ...string) *prometheus.CounterVec {
 }
 
 // statusTexts saves a conversion on each exchange.
-var statusTexts = func() (t [1000]string) {
+var statusTexts = sync.OnceValue(func() *[1000]string {
+	var t [1000]string
 	for i := range t {
 		t[i] = strconv.Itoa(i)
 	}
-	return t
-}()
+	return &t
+})

@@ -1,20 +1,20 @@
 package shim
 
 import (
-	"golang.org/x/sys/unix"
+	"syscall"
 )
 
 // Builders are the capabilities that building takes.
-var Builders = []uintptr{unix.CAP_SYS_ADMIN, unix.CAP_NET_ADMIN, unix.CAP_NET_RAW, unix.CAP_NET_BIND_SERVICE}
+var Builders = []uintptr{capSysAdmin, capNetAdmin, capNetRaw, capNetBindService}
 
 // build makes all that the command needs and hands the sockets over. It runs on
 // the process's first thread, which moves to the command's network namespace on
 // the way; what is the gateway's is opened before. Rules and link do not depend
-// on each other, and the kernel waits on both: they are made at the same time.
-func (p *process) build() {
+// on each other, and the kernel waits on both: they are made at the same time. What
+// the command is need be known last, and is read from the descriptor order.
+func (p *process) build(order int) {
 	o := &p.order
 	p.step(StepPowers, Powers())
-	p.step(StepMount, cover(o.Covers, o.Contents))
 
 	ipv6 := o.IPv6 && exists("/proc/net/if_inet6")
 	var sockets opened
@@ -24,13 +24,13 @@ func (p *process) build() {
 	caught := make(chan error, 1)
 	go func() { caught <- gateway.install(o.RulesOutside) }()
 
-	p.step(StepNetwork, at("unshare", unix.Unshare(unix.CLONE_NEWNET)))
+	p.step(StepNetwork, at("unshare", syscall.Unshare(syscall.CLONE_NEWNET)))
 	command, err := p.openPlace(ipv6, true)
 	p.step(StepNetwork, err)
 	locally := make(chan error, 1)
 	go func() { locally <- command.install(o.RulesInside) }()
 	insideErr := sockets.openInside(ipv6, o.Ports)
-	p.step(StepNetwork, at("dup3", unix.Dup3(gateway.ns, o.NamespaceFD, unix.O_CLOEXEC)))
+	p.step(StepNetwork, at("dup3", syscall.Dup3(gateway.ns, o.NamespaceFD, syscall.O_CLOEXEC)))
 
 	p.step(StepLink, p.buildLink(gateway, command, &ipv6))
 	if !ipv6 {
@@ -50,16 +50,19 @@ func (p *process) build() {
 	// production it does. Not where /proc/sys cannot be written.
 	_ = write("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0")
 
+	p.step(StepStart, p.hear(TellsCommand, order, p.command.Decode))
+	_ = syscall.Close(order)
+	p.step(StepMount, cover(p.command.Covers, p.command.Contents))
+	p.command.Contents = nil
+
 	sockets[AskOutside], sockets[AskInside] = gateway.queue, command.queue
 	sockets[Down], sockets[Up] = gateway.route, command.route
 	if err := p.hand(&sockets, ipv6); err != nil {
 		p.step(StepHand, err) // that it went well is seen by what arrives
 	}
-	p.namespace = command.ns
-	for _, fd := range []int{gateway.ns, gateway.rules, command.rules, o.NamespaceFD} {
-		_ = unix.Close(fd)
+	for _, fd := range []int{gateway.ns, command.ns, gateway.rules, command.rules, o.NamespaceFD} {
+		_ = syscall.Close(fd)
 	}
-	o.Contents = nil
 }
 
 // buildLink sends the link's messages. Where the kernel refuses those of IPv6,
@@ -80,8 +83,8 @@ func (p *process) buildLink(gateway, command *place, ipv6 *bool) error {
 
 // hand gives the descriptors away and keeps none.
 func (p *process) hand(sockets *opened, ipv6 bool) error {
-	var own unix.Stat_t
-	if err := unix.Stat("/proc/thread-self/ns/net", &own); err != nil {
+	var own syscall.Stat_t
+	if err := syscall.Stat("/proc/thread-self/ns/net", &own); err != nil {
 		return at("look at the network namespace", err)
 	}
 	n := Note{Kind: SaysSockets, IPv6: ipv6, Inode: own.Ino, AskOutside: sockets[AskOutside] != 0, AskInside: sockets[AskInside] != 0}
@@ -91,7 +94,7 @@ func (p *process) hand(sockets *opened, ipv6 bool) error {
 	}
 	err := p.parent.Send(n, fds...)
 	for _, fd := range fds {
-		_ = unix.Close(fd)
+		_ = syscall.Close(fd)
 	}
 	return at("send the sockets", err)
 }
@@ -99,7 +102,7 @@ func (p *process) hand(sockets *opened, ipv6 bool) error {
 func (o *opened) closeIPv6() {
 	for r := range Roles {
 		if r.IPv6() && o[r] != 0 {
-			_ = unix.Close(o[r])
+			_ = syscall.Close(o[r])
 			o[r] = 0
 		}
 	}
@@ -120,17 +123,17 @@ func (p *process) openPlace(ipv6, ask bool) (at_ *place, err error) {
 		allowIPv6()
 	}
 	c := &place{}
-	if c.ns, err = unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0); err != nil {
+	if c.ns, err = syscall.Open("/proc/thread-self/ns/net", syscall.O_RDONLY|syscall.O_CLOEXEC, 0); err != nil {
 		return nil, at("open the network namespace", err)
 	}
-	if c.route, err = openNetlink(unix.NETLINK_ROUTE); err != nil {
+	if c.route, err = openNetlink(syscall.NETLINK_ROUTE); err != nil {
 		return nil, err
 	}
-	if c.rules, err = openNetlink(unix.NETLINK_NETFILTER); err != nil {
+	if c.rules, err = openNetlink(syscall.NETLINK_NETFILTER); err != nil {
 		return nil, err
 	}
 	if ask {
-		if c.queue, err = openNetlink(unix.NETLINK_NETFILTER); err != nil {
+		if c.queue, err = openNetlink(syscall.NETLINK_NETFILTER); err != nil {
 			return nil, err
 		}
 		if exchange(c.queue, p.order.QueueSubscribed) != nil {
@@ -141,7 +144,7 @@ func (p *process) openPlace(ipv6, ask bool) (at_ *place, err error) {
 }
 
 func (c *place) dropQueue() {
-	_ = unix.Close(c.queue)
+	_ = syscall.Close(c.queue)
 	c.queue = 0
 }
 
@@ -176,14 +179,13 @@ func allowIPv6() {
 
 // Powers reports whether this thread may do what building takes.
 func Powers() error {
-	head := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	var data [2]unix.CapUserData
-	if err := unix.Capget(&head, &data[0]); err != nil {
+	var have capabilities
+	if err := have.get(); err != nil {
 		return at("capget", err)
 	}
 	for _, c := range Builders {
-		if data[c/32].Effective&(1<<(c%32)) == 0 {
-			return at("a capability is missing", unix.EPERM)
+		if have[c/32].effective&(1<<(c%32)) == 0 {
+			return at("a capability is missing", syscall.EPERM)
 		}
 	}
 	return nil

@@ -1,25 +1,17 @@
 package shim
 
 import (
-	"encoding/binary"
 	"errors"
 )
 
-// Order is what the shim is to do. It travels in a memfd.
+// Order is what the shim is to build. It travels in a memfd, and what is to run in
+// it, a Command, comes after it.
 type Order struct {
-	Path      string
-	Argv      []string
-	Env       []string
-	Group     int   // the process group of the command; 0: the shim's
-	Inherited []int // descriptors that the command gets, besides the standard streams
-
-	UserNamespace bool // there are capabilities to give up before the command runs
-	Probe         bool // say how each step went
+	Inherited     []int // descriptors that the command gets, besides the standard streams
+	UserNamespace bool  // there are capabilities to give up before the command runs
+	Probe         bool  // say how each step went
 	IPv6          bool
 	AskOutside    bool // about connections to all addresses, not the loopback alone
-
-	Covers   []Cover
-	Contents [][]byte
 
 	// What to send to the kernel. NamespaceFD is the number under which the
 	// link's messages know the gateway's namespace.
@@ -35,6 +27,16 @@ type Order struct {
 	Mark            int // of sockets for published ports
 }
 
+// Command is what the shim is to run, and the files that are to be seen by it alone.
+type Command struct {
+	Path     string
+	Argv     []string
+	Env      []string
+	Group    int // its process group; 0: the shim's
+	Covers   []Cover
+	Contents []Content
+}
+
 // Batch is a sequence of netlink messages of which the last asks for an answer.
 type Batch struct {
 	Messages []byte
@@ -48,6 +50,12 @@ type Ports struct{ TCP, Local, LocalDNS int }
 type Cover struct {
 	Path, Source string
 	Content      int
+}
+
+// Content is a file's content: a copy of the host's file Base, "" for none, and Bytes after it.
+type Content struct {
+	Base  string
+	Bytes []byte
 }
 
 // Note is a message between the shim and its parent. Each kind uses what it needs.
@@ -75,11 +83,12 @@ const (
 	SaysEnded                   // with wait status Number
 	SaysSocket                  // a new one, in the command's namespace; or Text, Errno
 
-	TellsOrder  // the order is written
-	TellsGo     // run the command
-	TellsSignal // send it signal Number
-	TellsSocket // open one, of address family Number
-	TellsEnd    // end all that is left
+	TellsOrder   // the order is written: Number bytes
+	TellsCommand // so is the command, behind it
+	TellsGo      // run the command
+	TellsSignal  // send it signal Number
+	TellsSocket  // open one, of address family Number
+	TellsEnd     // end all that is left
 )
 
 var errShort = errors.New("a message cut short")
@@ -95,15 +104,38 @@ type codec struct {
 func (c *codec) uint64(v *uint64) {
 	switch {
 	case !c.reading:
-		c.buf = binary.AppendUvarint(c.buf, *v)
+		c.buf = appendNumber(c.buf, *v)
 	case c.err == nil:
-		got, n := binary.Uvarint(c.buf)
-		if n <= 0 {
+		got, n := number(c.buf)
+		if n == 0 {
 			c.err = errShort
 			return
 		}
 		*v, c.buf = got, c.buf[n:]
 	}
+}
+
+// appendNumber writes seven bits a byte, the low ones first; the last byte's eighth
+// is 0. It is encoding/binary's varint, whose package is initialised late.
+func appendNumber(b []byte, v uint64) []byte {
+	for ; v > 0x7f; v >>= 7 {
+		b = append(b, byte(v)|0x80)
+	}
+	return append(b, byte(v))
+}
+
+// number reads what appendNumber wrote and tells its size, 0 if it is none.
+func number(b []byte) (v uint64, size int) {
+	for i, c := range b {
+		if i == 9 && c > 1 {
+			break // more than 64 bits
+		}
+		v |= uint64(c&0x7f) << (7 * i)
+		if c <= 0x7f {
+			return v, i + 1
+		}
+	}
+	return 0, 0
 }
 
 func (c *codec) int(v *int) {
@@ -168,21 +200,11 @@ func (c *codec) batch(b *Batch) {
 }
 
 func (c *codec) order(o *Order) {
-	c.string(&o.Path)
-	list(c, &o.Argv, c.string)
-	list(c, &o.Env, c.string)
-	c.int(&o.Group)
 	list(c, &o.Inherited, c.int)
 	c.bool(&o.UserNamespace)
 	c.bool(&o.Probe)
 	c.bool(&o.IPv6)
 	c.bool(&o.AskOutside)
-	list(c, &o.Covers, func(v *Cover) {
-		c.string(&v.Path)
-		c.string(&v.Source)
-		c.int(&v.Content)
-	})
-	list(c, &o.Contents, c.bytes)
 	c.int(&o.NamespaceFD)
 	for _, b := range []*Batch{&o.LinkInside, &o.LinkOutside, &o.LinkInside6, &o.LinkOutside6} {
 		c.batch(b)
@@ -194,6 +216,22 @@ func (c *codec) order(o *Order) {
 	c.int(&o.Ports.Local)
 	c.int(&o.Ports.LocalDNS)
 	c.int(&o.Mark)
+}
+
+func (c *codec) command(o *Command) {
+	c.string(&o.Path)
+	list(c, &o.Argv, c.string)
+	list(c, &o.Env, c.string)
+	c.int(&o.Group)
+	list(c, &o.Covers, func(v *Cover) {
+		c.string(&v.Path)
+		c.string(&v.Source)
+		c.int(&v.Content)
+	})
+	list(c, &o.Contents, func(v *Content) {
+		c.string(&v.Base)
+		c.bytes(&v.Bytes)
+	})
 }
 
 func (c *codec) note(n *Note) {
@@ -217,9 +255,23 @@ func (o Order) Encode() []byte {
 	return c.buf
 }
 
-// Decode reads an order. Its contents share the bytes.
+// Decode reads an order. It shares the bytes.
 func (o *Order) Decode(b []byte) error {
 	c := codec{buf: b, reading: true}
 	c.order(o)
+	return c.err
+}
+
+// Encode returns a command as Decode reads it.
+func (o Command) Encode() []byte {
+	c := codec{buf: make([]byte, 0, 16<<10)}
+	c.command(&o)
+	return c.buf
+}
+
+// Decode reads a command. Its contents share the bytes.
+func (o *Command) Decode(b []byte) error {
+	c := codec{buf: b, reading: true}
+	c.command(o)
 	return c.err
 }

@@ -2,23 +2,22 @@ package shim
 
 import (
 	"strconv"
-
-	"golang.org/x/sys/unix"
+	"syscall"
 )
 
 // Small stand-ins for package os, which is not initialised yet.
 
 func read(name string) string {
-	fd, err := unix.Open(name, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	fd, err := syscall.Open(name, syscall.O_RDONLY|syscall.O_CLOEXEC, 0)
 	if err != nil {
 		return ""
 	}
-	defer func() { _ = unix.Close(fd) }()
+	defer func() { _ = syscall.Close(fd) }()
 	var all []byte
 	buf := make([]byte, 4096)
 	for {
-		n, err := unix.Read(fd, buf)
-		if err == unix.EINTR {
+		n, err := syscall.Read(fd, buf)
+		if err == syscall.EINTR {
 			continue
 		}
 		if n <= 0 || err != nil {
@@ -28,19 +27,30 @@ func read(name string) string {
 	}
 }
 
-func write(name, text string) error { return create(name, unix.O_WRONLY, []byte(text)) }
+func write(name, text string) error { return create(name, syscall.O_WRONLY, -1, []byte(text)) }
 
-// create writes a whole file; flags say whether it is made.
-func create(name string, flags int, content []byte) error {
-	fd, err := unix.Open(name, flags|unix.O_CLOEXEC, 0o444)
+// create writes a whole file: a copy of base, -1 for none, and content after it.
+// flags say whether it is made.
+func create(name string, flags, base int, content []byte) error {
+	fd, err := syscall.Open(name, flags|syscall.O_CLOEXEC, 0o444)
 	if err != nil {
 		return at("open "+name, err)
 	}
-	defer func() { _ = unix.Close(fd) }()
-	for len(content) > 0 {
-		n, err := unix.Write(fd, content)
+	defer func() { _ = syscall.Close(fd) }()
+	for base >= 0 {
+		n, err := syscall.Sendfile(fd, base, nil, 1<<20)
 		switch {
-		case err == unix.EINTR:
+		case err == syscall.EINTR:
+		case err != nil:
+			return at("copy to "+name, err)
+		case n == 0:
+			base = -1
+		}
+	}
+	for len(content) > 0 {
+		n, err := syscall.Write(fd, content)
+		switch {
+		case err == syscall.EINTR:
 		case err != nil:
 			return at("write "+name, err)
 		default:
@@ -50,22 +60,22 @@ func create(name string, flags int, content []byte) error {
 	return nil
 }
 
-func exists(name string) bool { return unix.Access(name, unix.F_OK) == nil }
+func exists(name string) bool { return syscall.Access(name, syscall.F_OK) == nil }
 
 // names returns what is in a directory.
 func names(dir string) (all []string) {
-	fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	fd, err := syscall.Open(dir, syscall.O_RDONLY|syscall.O_DIRECTORY|syscall.O_CLOEXEC, 0)
 	if err != nil {
 		return nil
 	}
-	defer func() { _ = unix.Close(fd) }()
+	defer func() { _ = syscall.Close(fd) }()
 	buf := make([]byte, 8<<10)
 	for {
-		n, err := unix.ReadDirent(fd, buf)
+		n, err := syscall.ReadDirent(fd, buf)
 		if n <= 0 || err != nil {
 			return all
 		}
-		_, _, all = unix.ParseDirent(buf[:n], -1, all)
+		_, _, all = syscall.ParseDirent(buf[:n], -1, all)
 	}
 }
 

@@ -3,8 +3,6 @@ package shim
 import (
 	"sync"
 	"syscall"
-
-	"golang.org/x/sys/unix"
 )
 
 // maxNote bounds a message; there is no long list in one.
@@ -30,7 +28,7 @@ func (l *Line) Send(n Note, fds ...int) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for {
-		if err := unix.Sendmsg(l.fd, c.buf, rights, nil, unix.MSG_NOSIGNAL); err != unix.EINTR {
+		if err := syscall.Sendmsg(l.fd, c.buf, rights, nil, syscall.MSG_NOSIGNAL); err != syscall.EINTR {
 			return err
 		}
 	}
@@ -40,11 +38,11 @@ func (l *Line) Send(n Note, fds ...int) error {
 func (l *Line) Receive() (n Note, fds []int, err error) {
 	buf, oob := make([]byte, maxNote), make([]byte, syscall.CmsgSpace(4*64))
 	for {
-		size, oobSize, _, _, err := unix.Recvmsg(l.fd, buf, oob, unix.MSG_CMSG_CLOEXEC)
+		size, oobSize, _, _, err := syscall.Recvmsg(l.fd, buf, oob, syscall.MSG_CMSG_CLOEXEC)
 		switch {
-		case err == unix.EINTR:
+		case err == syscall.EINTR:
 			continue
-		case err == unix.ECONNRESET || err == nil && size == 0:
+		case err == syscall.ECONNRESET || err == nil && size == 0:
 			return Note{}, nil, ErrGone
 		case err != nil:
 			return Note{}, nil, err
@@ -83,7 +81,7 @@ func descriptors(oob []byte) (fds []int, err error) {
 func (l *Line) Close() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	_ = unix.Close(l.fd)
+	_ = syscall.Close(l.fd)
 	l.fd = -1
 }
 

@@ -2,16 +2,15 @@ package shim
 
 import (
 	"strconv"
-
-	"golang.org/x/sys/unix"
+	"syscall"
 )
 
 // cover puts the files over those that are there, in this process's own mount
 // namespace. Contents lie in a tmpfs that is nowhere to be seen: it is mounted
 // for a moment, and its files live on in their bind mounts.
-func cover(files []Cover, contents [][]byte) error {
+func cover(files []Cover, contents []Content) error {
 	// Slave and not private: what the host unmounts goes away here too.
-	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_SLAVE, ""); err != nil {
+	if err := syscall.Mount("", "/", "", syscall.MS_REC|syscall.MS_SLAVE, ""); err != nil {
 		return at("separate the mounts from the host's", err)
 	}
 	type pair struct{ from, over int }
@@ -19,11 +18,11 @@ func cover(files []Cover, contents [][]byte) error {
 	var all []int
 	defer func() {
 		for _, fd := range all {
-			_ = unix.Close(fd)
+			_ = syscall.Close(fd)
 		}
 	}()
-	find := func(path string) (int, error) {
-		fd, err := unix.Open(path, unix.O_PATH|unix.O_CLOEXEC, 0)
+	find := func(path string, how int) (int, error) {
+		fd, err := syscall.Open(path, how|syscall.O_CLOEXEC, 0)
 		if err == nil {
 			all = append(all, fd)
 		}
@@ -31,7 +30,7 @@ func cover(files []Cover, contents [][]byte) error {
 	}
 	// All is found before the tmpfs can hide any of it.
 	for _, f := range files {
-		over, err := find(f.Path)
+		over, err := find(f.Path, openPath)
 		if absent(err) {
 			continue
 		}
@@ -40,7 +39,7 @@ func cover(files []Cover, contents [][]byte) error {
 		}
 		from := -1 - f.Content
 		if f.Source != "" {
-			if from, err = find(f.Source); err != nil {
+			if from, err = find(f.Source, openPath); err != nil {
 				return at("find "+f.Source+", to be seen at "+f.Path, err)
 			}
 		}
@@ -49,13 +48,23 @@ func cover(files []Cover, contents [][]byte) error {
 	if len(pairs) == 0 {
 		return nil
 	}
+	bases := make([]int, len(contents))
+	for i, c := range contents {
+		bases[i] = -1
+		if c.Base != "" {
+			var err error
+			if bases[i], err = find(c.Base, syscall.O_RDONLY); err != nil {
+				return at("read "+c.Base, err)
+			}
+		}
+	}
 	dir, err := scratch()
 	if err != nil {
 		return err
 	}
-	defer func() { _ = unix.Unmount(dir, unix.MNT_DETACH) }()
+	defer func() { _ = syscall.Unmount(dir, syscall.MNT_DETACH) }()
 	for i, content := range contents {
-		if err := create(dir+"/"+strconv.Itoa(i), unix.O_WRONLY|unix.O_CREAT, content); err != nil {
+		if err := create(dir+"/"+strconv.Itoa(i), syscall.O_WRONLY|syscall.O_CREAT, bases[i], content.Bytes); err != nil {
 			return err
 		}
 	}
@@ -64,7 +73,7 @@ func cover(files []Cover, contents [][]byte) error {
 		if p.from < 0 {
 			from = dir + "/" + strconv.Itoa(-1-p.from)
 		}
-		if err := unix.Mount(from, descriptorPath(p.over), "", unix.MS_BIND, ""); err != nil {
+		if err := syscall.Mount(from, descriptorPath(p.over), "", syscall.MS_BIND, ""); err != nil {
 			return at("bind over "+where(p.over), err)
 		}
 	}
@@ -74,7 +83,7 @@ func cover(files []Cover, contents [][]byte) error {
 // scratch mounts an empty tmpfs on a directory that every system has.
 func scratch() (dir string, err error) {
 	for _, dir = range []string{"/tmp", "/run", "/var", "/dev", "/usr"} {
-		err = unix.Mount("understudy", dir, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "mode=0755")
+		err = syscall.Mount("understudy", dir, "tmpfs", syscall.MS_NOSUID|syscall.MS_NODEV|syscall.MS_NOEXEC, "mode=0755")
 		if err == nil {
 			return dir, nil
 		}
@@ -85,12 +94,12 @@ func scratch() (dir string, err error) {
 	return "", at("mount a tmpfs", err)
 }
 
-func absent(err error) bool { return err == unix.ENOENT || err == unix.ENOTDIR }
+func absent(err error) bool { return err == syscall.ENOENT || err == syscall.ENOTDIR }
 
 // where says for people what a descriptor points to.
 func where(fd int) string {
 	buf := make([]byte, 1024)
-	n, err := unix.Readlink(descriptorPath(fd), buf)
+	n, err := syscall.Readlink(descriptorPath(fd), buf)
 	if err != nil {
 		return "a file"
 	}

@@ -2,8 +2,7 @@ package shim
 
 import (
 	"strconv"
-
-	"golang.org/x/sys/unix"
+	"syscall"
 )
 
 // descendants returns a process's children and theirs.
@@ -81,10 +80,10 @@ func KillNamespace(inode uint64) (found bool) {
 	want := "net:[" + strconv.FormatUint(inode, 10) + "]"
 	buf := make([]byte, 64)
 	eachProcess(func(pid int) {
-		n, err := unix.Readlink("/proc/"+strconv.Itoa(pid)+"/ns/net", buf)
-		if err == nil && string(buf[:n]) == want && pid != unix.Getpid() {
+		n, err := syscall.Readlink("/proc/"+strconv.Itoa(pid)+"/ns/net", buf)
+		if err == nil && string(buf[:n]) == want && pid != syscall.Getpid() {
 			found = true
-			_ = unix.Kill(pid, unix.SIGKILL)
+			_ = syscall.Kill(pid, syscall.SIGKILL)
 		}
 	})
 	return found

@@ -1,12 +1,9 @@
 package shim
 
 import (
-	"runtime"
 	"sync"
 	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // Grace is how long what is left has between SIGTERM and SIGKILL.
@@ -15,10 +12,9 @@ const Grace = 2 * time.Second
 // supervisor watches over the command and all its descendants, who come to be
 // its children when their own parent ends (it is a subreaper).
 type supervisor struct {
-	parent    *Line
-	namespace int // the command's network namespace
-	command   int
-	mark      int // of the sockets that it gives away
+	parent  *Line
+	command int
+	mark    int // of the sockets that it gives away
 
 	mu    sync.Mutex // between reaping the command and sending it a signal
 	ended bool
@@ -27,13 +23,13 @@ type supervisor struct {
 	finish chan struct{} // closed when all that is left is to end
 }
 
-// run executes the command when the parent says so, and returns when nothing of
-// it is left, after the parent has asked for the end or is gone itself.
+// run executes the command when the parent says so. The process ends when nothing
+// of it is left, after the parent has asked for the end or is gone itself.
 func (p *process) run() {
 	if n, _, err := p.parent.Receive(); err != nil || n.Kind != TellsGo {
 		return
 	}
-	v := &supervisor{parent: p.parent, namespace: p.namespace, mark: p.order.Mark, reaped: make(chan struct{}, 1), finish: make(chan struct{})}
+	v := &supervisor{parent: p.parent, mark: p.order.Mark, reaped: make(chan struct{}, 1), finish: make(chan struct{})}
 	pid, err := p.execute()
 	if err != nil {
 		n := failure(err)
@@ -44,13 +40,16 @@ func (p *process) run() {
 	v.command = pid
 	p.forgetStreams()
 	_ = p.parent.Send(Note{Kind: SaysRuns, Number: pid})
-	go v.listen()
-	v.reap()
+	go func() { // ends the process
+		v.reap()
+		syscall.Exit(0)
+	}()
+	v.listen()
 }
 
 // execute starts the command without any power that it would not have outside.
 func (p *process) execute() (pid int, err error) {
-	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+	if err := prctl(prSetChildSubreaper, 1); err != nil {
 		return 0, at("prctl subreaper", err)
 	}
 	if p.order.UserNamespace {
@@ -59,16 +58,16 @@ func (p *process) execute() (pid int, err error) {
 		}
 	}
 	attr := &syscall.ProcAttr{
-		Env: p.order.Env,
+		Env: p.command.Env,
 		Sys: &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL},
 	}
-	if p.order.Group != 0 {
-		attr.Sys.Setpgid, attr.Sys.Pgid = true, p.order.Group
+	if p.command.Group != 0 {
+		attr.Sys.Setpgid, attr.Sys.Pgid = true, p.command.Group
 	}
 	attr.Files = SameFiles(p.order.Inherited)
-	pid, err = syscall.ForkExec(p.order.Path, p.order.Argv, attr)
+	pid, err = syscall.ForkExec(p.command.Path, p.command.Argv, attr)
 	if err == syscall.ENOEXEC { // a script without a first line that says of what
-		argv := append([]string{"/bin/sh", p.order.Path}, p.order.Argv[1:]...)
+		argv := append([]string{"/bin/sh", p.command.Path}, p.command.Argv[1:]...)
 		pid, err = syscall.ForkExec(argv[0], argv, attr)
 	}
 	return pid, err
@@ -90,29 +89,28 @@ func SameFiles(further []int) []uintptr {
 // dropInherited takes from this thread what a program that it executes would
 // inherit. The thread's own capabilities stay.
 func dropInherited() error {
-	if err := unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0); err != nil {
+	if err := prctl(prCapAmbient, prCapAmbientClearAll); err != nil {
 		return at("prctl ambient", err)
 	}
-	head := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	var data [2]unix.CapUserData
-	if err := unix.Capget(&head, &data[0]); err != nil {
+	var c capabilities
+	if err := c.get(); err != nil {
 		return at("capget", err)
 	}
-	data[0].Inheritable, data[1].Inheritable = 0, 0
-	return at("capset", unix.Capset(&head, &data[0]))
+	c[0].inheritable, c[1].inheritable = 0, 0
+	return at("capset", c.set())
 }
 
 // forgetStreams lets go of the command's descriptors, so that whoever reads its
 // output sees the end when the command ends.
 func (p *process) forgetStreams() {
-	if null, err := unix.Open("/dev/null", unix.O_RDWR|unix.O_CLOEXEC, 0); err == nil {
+	if null, err := syscall.Open("/dev/null", syscall.O_RDWR|syscall.O_CLOEXEC, 0); err == nil {
 		for fd := range 3 {
-			_ = unix.Dup3(null, fd, 0)
+			_ = syscall.Dup3(null, fd, 0)
 		}
-		_ = unix.Close(null)
+		_ = syscall.Close(null)
 	}
 	for _, fd := range p.order.Inherited {
-		_ = unix.Close(fd)
+		_ = syscall.Close(fd)
 	}
 }
 
@@ -120,11 +118,9 @@ func (p *process) forgetStreams() {
 // left and nothing more is to come.
 func (v *supervisor) reap() {
 	for {
-		var info unix.Siginfo
-		err := unix.Waitid(unix.P_ALL, 0, &info, unix.WEXITED|unix.WNOWAIT, nil)
-		switch err {
+		switch awaitEnded() {
 		case nil:
-		case unix.EINTR:
+		case syscall.EINTR:
 			continue
 		default: // ECHILD: no descendant is left
 			<-v.finish
@@ -141,8 +137,8 @@ func (v *supervisor) reap() {
 // collect reaps one child that has ended.
 func (v *supervisor) collect() {
 	v.mu.Lock()
-	var status unix.WaitStatus
-	pid, err := unix.Wait4(-1, &status, 0, nil)
+	var status syscall.WaitStatus
+	pid, err := syscall.Wait4(-1, &status, 0, nil)
 	if pid == v.command && err == nil {
 		v.ended = true
 	}
@@ -152,11 +148,10 @@ func (v *supervisor) collect() {
 	}
 }
 
-// listen does what the parent says, until it is gone. Its owner is run. Its
-// thread is in the command's network namespace: sockets are made there.
+// listen does what the parent says, until it is gone, and does not return. It is
+// on the process's first thread, which is in the command's network namespace:
+// sockets are made there.
 func (v *supervisor) listen() {
-	runtime.LockOSThread()
-	socketErr := unix.Setns(v.namespace, unix.CLONE_NEWNET)
 	for {
 		n, _, err := v.parent.Receive()
 		switch {
@@ -171,24 +166,21 @@ func (v *supervisor) listen() {
 		case n.Kind == TellsSignal:
 			v.mu.Lock()
 			if !v.ended {
-				_ = unix.Kill(v.command, unix.Signal(n.Number))
+				_ = syscall.Kill(v.command, syscall.Signal(n.Number))
 			}
 			v.mu.Unlock()
 		case n.Kind == TellsSocket:
-			v.giveSocket(n.Number, socketErr)
+			v.giveSocket(n.Number)
 		}
 	}
 }
 
 // giveSocket opens a TCP socket in the command's namespace for the parent.
-func (v *supervisor) giveSocket(family int, err error) {
-	var fd int
+func (v *supervisor) giveSocket(family int) {
+	fd, err := syscall.Socket(family, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
 	if err == nil {
-		fd, err = unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-	}
-	if err == nil {
-		defer func() { _ = unix.Close(fd) }()
-		err = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_MARK, v.mark)
+		defer func() { _ = syscall.Close(fd) }()
+		err = syscall.SetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_MARK, v.mark)
 	}
 	if err != nil {
 		n := failure(err)
@@ -199,14 +191,15 @@ func (v *supervisor) giveSocket(family int, err error) {
 	_ = v.parent.Send(Note{Kind: SaysSocket}, fd)
 }
 
-// endAll ends every descendant; the process ends when reap has seen the last.
+// endAll ends every descendant and does not return: the process ends when reap has
+// seen the last.
 func (v *supervisor) endAll(grace time.Duration) {
 	close(v.finish)
-	own := unix.Getpid()
+	own := syscall.Getpid()
 	if grace > 0 {
 		for _, pid := range descendants(own) {
-			_ = unix.Kill(pid, unix.SIGTERM)
-			_ = unix.Kill(pid, unix.SIGCONT)
+			_ = syscall.Kill(pid, syscall.SIGTERM)
+			_ = syscall.Kill(pid, syscall.SIGCONT)
 		}
 	}
 	over := time.After(grace)
@@ -222,7 +215,7 @@ func (v *supervisor) endAll(grace time.Duration) {
 	defer tick.Stop()
 	for {
 		for _, pid := range descendants(own) {
-			_ = unix.Kill(pid, unix.SIGKILL)
+			_ = syscall.Kill(pid, syscall.SIGKILL)
 		}
 		select {
 		case <-tick.C:

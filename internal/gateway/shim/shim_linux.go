@@ -4,8 +4,6 @@ import (
 	"runtime"
 	"strconv"
 	"syscall"
-
-	"golang.org/x/sys/unix"
 )
 
 // A process is a shim if both its first argument and this variable say so: a
@@ -62,9 +60,9 @@ func firstArgument() string {
 
 // process is the shim.
 type process struct {
-	parent    *Line
-	order     Order
-	namespace int // the command's network namespace, once it is made
+	parent  *Line
+	order   Order
+	command Command
 }
 
 // takeOver does all and does not return. Nothing is written to the standard
@@ -72,8 +70,8 @@ type process struct {
 func takeOver(line, order int) {
 	syscall.CloseOnExec(line) // the command must not have it
 	p := &process{parent: NewLine(line)}
-	p.step(StepStart, p.readOrder(order))
-	p.build()
+	p.step(StepStart, p.hear(TellsOrder, order, p.order.Decode))
+	p.build(order)
 	p.run()
 	syscall.Exit(0)
 }
@@ -126,18 +124,16 @@ func failure(err error) Note {
 	return n
 }
 
-// readOrder waits until the order is written: it is while this process starts.
-func (p *process) readOrder(fd int) error {
-	if n, _, err := p.parent.Receive(); err != nil || n.Kind != TellsOrder {
-		syscall.Exit(0)
+// hear waits until the parent says that something is written, and reads it from
+// where the file stands. The order is written while this process starts.
+func (p *process) hear(of Kind, fd int, decode func([]byte) error) error {
+	n, _, err := p.parent.Receive()
+	if err != nil || n.Kind != of {
+		syscall.Exit(0) // the parent is gone, or has changed its mind
 	}
-	var stat unix.Stat_t
-	if err := unix.Fstat(fd, &stat); err != nil {
-		return at("fstat the order", err)
-	}
-	all := make([]byte, stat.Size)
+	all := make([]byte, n.Number)
 	for got := 0; got < len(all); {
-		n, err := unix.Pread(fd, all[got:], int64(got))
+		n, err := syscall.Read(fd, all[got:])
 		if err != nil {
 			return at("read the order", err)
 		}
@@ -146,6 +142,5 @@ func (p *process) readOrder(fd int) error {
 		}
 		got += n
 	}
-	_ = unix.Close(fd)
-	return at("read the order", p.order.Decode(all))
+	return at("read the order", decode(all))
 }

@@ -1,6 +1,6 @@
 package shim
 
-import "golang.org/x/sys/unix"
+import "syscall"
 
 // backlog is how many connections may wait to be accepted; the kernel lowers it
 // to net.core.somaxconn.
@@ -25,7 +25,7 @@ func (o *opened) openOutside(ipv6 bool, ports Ports) error {
 		case DNS4, DNS6:
 			o[r], err = openUDP(r.IPv6(), false, 53)
 		case UDP4, UDP6:
-			o[r], err = openRaw(r.IPv6(), unix.IPPROTO_UDP)
+			o[r], err = openRaw(r.IPv6(), syscall.IPPROTO_UDP)
 		}
 		if err != nil {
 			return err
@@ -50,7 +50,7 @@ func (o *opened) openInside(ipv6 bool, ports Ports) error {
 		case LocalDNS4, LocalDNS6:
 			o[r], err = openUDP(r.IPv6(), true, ports.LocalDNS)
 		case LocalReply4, LocalReply6:
-			o[r], err = openRaw(r.IPv6(), unix.IPPROTO_RAW) // the sender writes the IP header
+			o[r], err = openRaw(r.IPv6(), syscall.IPPROTO_RAW) // the sender writes the IP header
 		}
 		if err != nil {
 			return err
@@ -62,52 +62,52 @@ func (o *opened) openInside(ipv6 bool, ports Ports) error {
 // transparent opens a socket that can have any address and binds it to a port,
 // of all addresses or of the loopback's.
 func transparent(ipv6, local bool, kind, port int, name string) (fd int, err error) {
-	domain, level, option := unix.AF_INET, unix.SOL_IP, unix.IP_TRANSPARENT
+	domain, level, option := syscall.AF_INET, syscall.SOL_IP, syscall.IP_TRANSPARENT
 	if ipv6 {
-		domain, level, option = unix.AF_INET6, unix.SOL_IPV6, unix.IPV6_TRANSPARENT
+		domain, level, option = syscall.AF_INET6, syscall.SOL_IPV6, ipv6Transparent
 	}
-	fd, err = unix.Socket(domain, kind|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	fd, err = syscall.Socket(domain, kind|syscall.SOCK_CLOEXEC|syscall.SOCK_NONBLOCK, 0)
 	if err != nil {
 		return 0, at("socket", err)
 	}
 	defer func() {
 		if err != nil {
-			_ = unix.Close(fd)
+			_ = syscall.Close(fd)
 		}
 	}()
-	if err := unix.SetsockoptInt(fd, level, option, 1); err != nil {
+	if err := syscall.SetsockoptInt(fd, level, option, 1); err != nil {
 		return 0, at("setsockopt transparent", err)
 	}
-	var to unix.Sockaddr
+	var to syscall.Sockaddr
 	if ipv6 {
-		if err := unix.SetsockoptInt(fd, unix.SOL_IPV6, unix.IPV6_V6ONLY, 1); err != nil {
+		if err := syscall.SetsockoptInt(fd, syscall.SOL_IPV6, syscall.IPV6_V6ONLY, 1); err != nil {
 			return 0, at("setsockopt v6only", err)
 		}
-		a := &unix.SockaddrInet6{Port: port}
+		a := &syscall.SockaddrInet6{Port: port}
 		if local {
 			a.Addr[15] = 1
 		}
 		to = a
 	} else {
-		a := &unix.SockaddrInet4{Port: port}
+		a := &syscall.SockaddrInet4{Port: port}
 		if local {
 			a.Addr = [4]byte{127, 0, 0, 1}
 		}
 		to = a
 	}
-	if err := unix.Bind(fd, to); err != nil {
+	if err := syscall.Bind(fd, to); err != nil {
 		return 0, at("bind "+name, err)
 	}
 	return fd, nil
 }
 
 func listenTCP(ipv6, local bool, port int) (int, error) {
-	fd, err := transparent(ipv6, local, unix.SOCK_STREAM, port, "tcp")
+	fd, err := transparent(ipv6, local, syscall.SOCK_STREAM, port, "tcp")
 	if err != nil {
 		return 0, err
 	}
-	if err := unix.Listen(fd, backlog); err != nil {
-		_ = unix.Close(fd)
+	if err := syscall.Listen(fd, backlog); err != nil {
+		_ = syscall.Close(fd)
 		return 0, at("listen", err)
 	}
 	return fd, nil
@@ -115,37 +115,37 @@ func listenTCP(ipv6, local bool, port int) (int, error) {
 
 // openUDP opens a socket that tells with each datagram where it was sent to.
 func openUDP(ipv6, local bool, port int) (int, error) {
-	fd, err := transparent(ipv6, local, unix.SOCK_DGRAM, port, "udp")
+	fd, err := transparent(ipv6, local, syscall.SOCK_DGRAM, port, "udp")
 	if err != nil {
 		return 0, err
 	}
 	if err := tellDestination(fd, ipv6); err != nil {
-		_ = unix.Close(fd)
+		_ = syscall.Close(fd)
 		return 0, err
 	}
 	return fd, nil
 }
 
 func tellDestination(fd int, ipv6 bool) error {
-	level, option := unix.SOL_IP, unix.IP_PKTINFO
+	level, option := syscall.SOL_IP, syscall.IP_PKTINFO
 	if ipv6 {
-		level, option = unix.SOL_IPV6, unix.IPV6_RECVPKTINFO
+		level, option = syscall.SOL_IPV6, syscall.IPV6_RECVPKTINFO
 	}
-	return at("setsockopt pktinfo", unix.SetsockoptInt(fd, level, option, 1))
+	return at("setsockopt pktinfo", syscall.SetsockoptInt(fd, level, option, 1))
 }
 
 func openRaw(ipv6 bool, protocol int) (int, error) {
-	domain := unix.AF_INET
+	domain := syscall.AF_INET
 	if ipv6 {
-		domain = unix.AF_INET6
+		domain = syscall.AF_INET6
 	}
-	fd, err := unix.Socket(domain, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, protocol)
+	fd, err := syscall.Socket(domain, syscall.SOCK_RAW|syscall.SOCK_CLOEXEC|syscall.SOCK_NONBLOCK, protocol)
 	if err != nil {
 		return 0, at("socket raw", err)
 	}
-	if protocol == unix.IPPROTO_UDP {
+	if protocol == syscall.IPPROTO_UDP {
 		if err := tellDestination(fd, ipv6); err != nil {
-			_ = unix.Close(fd)
+			_ = syscall.Close(fd)
 			return 0, err
 		}
 	}

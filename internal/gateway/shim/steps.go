@@ -4,12 +4,12 @@ package shim
 const (
 	StepStart   = "start"
 	StepPowers  = "its powers"
-	StepMount   = "mounts"
 	StepNetwork = "network"
 	StepLink    = "link"
 	StepCatch   = "transparent"
 	StepLocal   = "loopback"
 	StepAsk     = "ask first"
 	StepSockets = "sockets"
+	StepMount   = "mounts"
 	StepHand    = "hand over"
 )
