@@ -83,7 +83,7 @@ var keys = []key{
 			return ""
 		}
 		return c.Trace.Name
-	}},
+	}, func(to, from *Conditions) { to.Trace = from.Trace }},
 	{"delay_trace", func(c *Conditions, text string) error {
 		c.DelayTrace = &DelayTrace{Name: text} // likewise
 		return nil
@@ -92,7 +92,7 @@ var keys = []key{
 			return ""
 		}
 		return c.DelayTrace.Name
-	}},
+	}, func(to, from *Conditions) { to.DelayTrace = from.DelayTrace }},
 	{"slot", parseSlot, func(c *Conditions) string {
 		s := c.Slot
 		switch {

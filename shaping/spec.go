@@ -2,7 +2,6 @@ package shaping
 
 import (
 	"errors"
-	"fmt"
 	"strings"
 	"unicode/utf8"
 
@@ -237,13 +236,4 @@ func keyHint() string {
 		names[i] = k.name
 	}
 	return "conditions: " + strings.Join(names, ", ")
-}
-
-// Check says what makes no sense in c; nil where all does. What ParseSpec and a Book
-// return has been checked.
-func (c Conditions) Check() error {
-	if name, p := c.conflict(); p != nil {
-		return fmt.Errorf("%s: %w", name, p)
-	}
-	return nil
 }

@@ -24,8 +24,8 @@ func Start(ctx context.Context, o Options) (*Gateway, error) { return start(ctx,
 // Ahead are namespaces that are being made before it is known what runs in them.
 type Ahead struct{ ahead }
 
-// Prepare begins what Start does, as far as Dir, the standard streams, NoIPv6, Carry
-// and Between of the options tell, while the caller finds out the rest; asks says whether there
+// Prepare begins what Start does, as far as Dir, the standard streams, NoIPv6, Carry and
+// Between of the options tell, while the caller finds out the rest; asks says whether there
 // will be an Admission. What goes wrong is told by Start. Either Start or Close must
 // follow.
 func Prepare(o Options, asks bool) *Ahead { return begin(&o, asks, false) }

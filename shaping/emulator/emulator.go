@@ -1,6 +1,7 @@
 package emulator
 
 import (
+	"cmp"
 	"math"
 	"time"
 
@@ -14,11 +15,13 @@ import (
 // Packets stay in order but for those that reorder lets go ahead.
 type Emulator[T any] struct {
 	c      shaping.Conditions
+	seed   uint64
 	chance chances
 	jitter jitter
 	slots  slots
 	trace  trace
-	since  time.Duration // when the conditions came into force
+	// When the traces began.
+	traceFrom, delayFrom time.Duration
 
 	put      uint64        // packets so far; each decision about one is drawn by its number
 	unskew   uint32        // packets since the last that went ahead; netem's counter
@@ -45,13 +48,14 @@ type Due[T any] struct {
 // them. Its seed is that of the conditions, or seed where they have none.
 func New[T any](c shaping.Conditions, seed uint64) *Emulator[T] {
 	e := &Emulator[T]{}
+	e.seed = ^cmp.Or(c.Seed, seed) // another: all is to be seeded
 	e.Change(0, c, seed)
 	return e
 }
 
 // Change puts other conditions in force for packets to come. Those that are held stay,
 // with the moments that they have, and nothing overtakes them. Chances go on where they
-// were: a change does not repeat what was drawn before.
+// were: a change does not repeat what was drawn before. So do traces that stay.
 func (e *Emulator[T]) Change(now time.Duration, c shaping.Conditions, seed uint64) {
 	if c.Seed != 0 {
 		seed = c.Seed
@@ -59,11 +63,21 @@ func (e *Emulator[T]) Change(now time.Duration, c shaping.Conditions, seed uint6
 	if c.GilbertElliott != e.c.GilbertElliott || c.FourState != e.c.FourState {
 		e.chance.forget()
 	}
-	e.c, e.since = c, now
-	e.chance.seed(seed)
+	if c.Trace != e.c.Trace {
+		e.traceFrom = now
+		e.trace.change(c.Trace)
+	}
+	if c.DelayTrace != e.c.DelayTrace {
+		e.delayFrom = now
+	}
+	if c.Slot != e.c.Slot || seed != e.seed {
+		e.slots.change(now, c.Slot, seed)
+	}
+	if seed != e.seed {
+		e.chance.seed(seed)
+	}
 	e.jitter.change(c, seed)
-	e.slots.change(now, c.Slot, seed)
-	e.trace.change(c.Trace)
+	e.c, e.seed = c, seed
 }
 
 // Idle reports whether packets pass as they are: nothing is asked and none is held. Who
@@ -164,7 +178,7 @@ func (e *Emulator[T]) goesAhead(n, copied uint64) bool {
 func (e *Emulator[T]) leaves(now time.Duration, size int) time.Duration {
 	switch {
 	case e.c.Trace != nil:
-		return e.since + e.trace.take(now-e.since, size)
+		return e.traceFrom + e.trace.take(now-e.traceFrom, size)
 	case e.c.Rate > 0:
 		e.freeAt = max(e.freeAt, now) + e.took(size)
 		return e.freeAt
@@ -188,7 +202,7 @@ func (e *Emulator[T]) took(size int) time.Duration {
 // delay is the way's own, at a moment.
 func (e *Emulator[T]) delay(at time.Duration) time.Duration {
 	if t := e.c.DelayTrace; t != nil {
-		return t.At(at - e.since)
+		return t.At(at - e.delayFrom)
 	}
 	if e.c.Jitter == 0 {
 		return e.c.Delay

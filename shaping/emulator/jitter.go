@@ -23,7 +23,8 @@ type jitter struct {
 	most   time.Duration // ±, or σ
 	apart  time.Duration // between two draws
 	memory float64       // correlation from one draw to the next
-	table  []int16       // the inverse of the distribution; nil for uniform
+	shape  *shaping.Distribution
+	table  []int16 // its inverse; nil for uniform
 
 	drawn int64 // the number of the first of the two below
 	from  float64
@@ -45,11 +46,14 @@ const (
 )
 
 func (j *jitter) change(c shaping.Conditions, seed uint64) {
-	*j = jitter{seed: timing.MixString(seed, "jitter"), most: c.Jitter, memory: c.DelayCorrelation}
-	j.apart = max(spread*c.Jitter, leastApart)
-	if c.Distribution != nil {
-		j.table = sorted(c.Distribution)
+	table := j.table
+	if c.Distribution != j.shape {
+		if table = nil; c.Distribution != nil {
+			table = sorted(c.Distribution)
+		}
 	}
+	*j = jitter{shape: c.Distribution, table: table, seed: timing.MixString(seed, "jitter"), most: c.Jitter, memory: c.DelayCorrelation}
+	j.apart = max(spread*c.Jitter, leastApart)
 }
 
 // sorted is a distribution's table as an inverse, whatever order it came in.
