@@ -131,6 +131,9 @@ func (p *pump) read() (more bool, err error) {
 	n, errno := readFD(p.from, p.room)
 	switch errno {
 	case 0:
+		if n < packetAt { // nothing more comes from a device that gives no frames
+			return false, errGone
+		}
 	case unix.EAGAIN:
 		return false, nil
 	case unix.EINTR:
