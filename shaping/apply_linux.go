@@ -151,6 +151,9 @@ func (a *Applied) set(ctx context.Context, link Link) error {
 		if name, p := link.Of(d).conflict(); p != nil {
 			return fmt.Errorf("%s: %s: %w", d, name, p)
 		}
+		if name := link.Of(d).Beyond(); name != "" {
+			return fmt.Errorf("%s: %s: want conditions that netem has, and it plays no traces back\nhint: a captured command's link can have them: --link-engine tun", d, name)
+		}
 		c, how := link.Of(d).Resolve()
 		if how != "" {
 			findings = append(findings, Finding{Direction: d, Name: "limit", Level: Note, Text: how})
@@ -307,7 +310,7 @@ func (a *Applied) drop() error {
 func explainNetem(err error, link string, c Conditions) error {
 	switch {
 	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.EOPNOTSUPP):
-		return fmt.Errorf("this kernel has no netem (hint: sudo modprobe sch_netem%s): %w", moreModules, err)
+		return fmt.Errorf("%w (hint: sudo modprobe sch_netem%s): %w", ErrNoNetem, moreModules, err)
 	case errors.Is(err, unix.EPERM):
 		return fmt.Errorf("want the right to change links (hint: run as root, or with CAP_NET_ADMIN): %w", err)
 	case errors.Is(err, unix.EINVAL) && c.Duplicate > 0:

@@ -74,24 +74,45 @@ func (b *Book) set(c *Conditions, k *key, text string) error {
 			*d = full
 		}
 	}
+	if t := c.Trace; t != nil && t.at == nil {
+		full, err := readFile(b, t.Name, "", ParseTrace)
+		if err != nil {
+			return err
+		}
+		c.Trace = full
+	}
+	if t := c.DelayTrace; t != nil && t.at == nil {
+		full, err := readFile(b, t.Name, "", ParseDelayTrace)
+		if err != nil {
+			return err
+		}
+		c.DelayTrace = full
+	}
 	return nil
 }
 
 func (b *Book) distribution(name string) (*Distribution, error) {
-	if b == nil || b.Open == nil {
-		return nil, &problem{"no file can be read here", "distributions: " + strings.Join(Distributions(), ", ")}
-	}
-	path := strings.TrimPrefix(name, fileScheme)
-	data, err := b.Open(path)
+	d, err := readFile(b, strings.TrimPrefix(name, fileScheme), "distributions: "+strings.Join(Distributions(), ", "), ParseDistribution)
 	if err != nil {
-		return nil, &problem{err.Error(), ""}
-	}
-	d, err := ParseDistribution(path, data)
-	if err != nil {
-		return nil, &problem{place.Detail(err), ""}
+		return nil, err
 	}
 	d.Name = name
 	return d, nil
+}
+
+// readFile reads a file that a condition names; hint is for where no file can be.
+func readFile[T any](b *Book, path, hint string, parse func(name string, data []byte) (T, error)) (v T, err error) {
+	if b == nil || b.Open == nil {
+		return v, &problem{"no file can be read here", hint}
+	}
+	data, err := b.Open(path)
+	if err != nil {
+		return v, &problem{err.Error(), ""}
+	}
+	if v, err = parse(path, data); err != nil {
+		return v, &problem{place.Detail(err), ""}
+	}
+	return v, nil
 }
 
 // fit takes delay and jitter from a distribution that was measured, where they

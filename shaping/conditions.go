@@ -1,9 +1,13 @@
 package shaping
 
 import (
+	"errors"
 	"strings"
 	"time"
 )
+
+// ErrNoNetem says that the kernel has no netem.
+var ErrNoNetem = errors.New("this kernel has no netem")
 
 // Conditions are what a link does to packets in one direction: netem's whole
 // vocabulary. The zero value is a link that does nothing to them. Probabilities and
@@ -40,6 +44,11 @@ type Conditions struct {
 	PacketOverhead int32  // bytes that each packet costs beside its own, at Rate
 	CellSize       uint32 // bytes; packets are rounded up to cells; 0 for no cells
 	CellOverhead   int32  // bytes that each cell costs beside its own
+
+	// Trace is when packets can leave, instead of Rate; DelayTrace how the delay goes,
+	// instead of Delay. nil for none. netem has neither.
+	Trace      *Trace
+	DelayTrace *DelayTrace
 
 	Slot Slot // packets leave in bursts; zero for none
 	ECN  bool // marks packets that support it where it would lose them
@@ -119,6 +128,17 @@ func (c Conditions) String() string {
 // Random reports whether chance has a part in what c does.
 func (c Conditions) Random() bool {
 	return c.loses() || c.Jitter > 0 || c.Duplicate > 0 || c.Corrupt > 0 || c.Reorder > 0 || c.Slot.DistJitter > 0 || c.Slot.MaxDelay > c.Slot.MinDelay
+}
+
+// Beyond is the first condition in c that netem does not have; "" where it has all.
+func (c *Conditions) Beyond() string {
+	switch {
+	case c.Trace != nil:
+		return "trace"
+	case c.DelayTrace != nil:
+		return "delay_trace"
+	}
+	return ""
 }
 
 // loses reports whether c loses packets on purpose.

@@ -75,6 +75,24 @@ var keys = []key{
 	signedKey("overhead", math.MinInt16, math.MaxInt16, "overhead=26", func(c *Conditions) *int32 { return &c.PacketOverhead }),
 	unsignedKey("cell", "cell=48", func(c *Conditions) *uint32 { return &c.CellSize }),
 	signedKey("cell_overhead", math.MinInt16, math.MaxInt16, "cell_overhead=5", func(c *Conditions) *int32 { return &c.CellOverhead }),
+	{"trace", func(c *Conditions, text string) error {
+		c.Trace = &Trace{Name: text} // a Book reads it
+		return nil
+	}, func(c *Conditions) string {
+		if c.Trace == nil {
+			return ""
+		}
+		return c.Trace.Name
+	}, func(to, from *Conditions) { to.Trace = from.Trace }},
+	{"delay_trace", func(c *Conditions, text string) error {
+		c.DelayTrace = &DelayTrace{Name: text} // likewise
+		return nil
+	}, func(c *Conditions) string {
+		if c.DelayTrace == nil {
+			return ""
+		}
+		return c.DelayTrace.Name
+	}, func(to, from *Conditions) { to.DelayTrace = from.DelayTrace }},
 	{"slot", parseSlot, func(c *Conditions) string {
 		s := c.Slot
 		switch {

@@ -66,7 +66,15 @@ func (c Conditions) Resolve() (resolved Conditions, how string) {
 		}
 		longest = c.Delay + time.Duration(float64(c.Jitter)*float64(top)/tableUnit)
 	}
-	if c.Rate == 0 {
+	rate, what := c.Rate, formatRate(c.Rate)
+	if c.Trace != nil {
+		rate = c.Trace.Rate()
+		what = fmt.Sprintf("%.1f Mbit/s, the trace's mean,", float64(rate)/1e6)
+	}
+	if c.DelayTrace != nil {
+		longest = c.DelayTrace.Most()
+	}
+	if rate == 0 {
 		held := packets(openRate, longest)
 		c.Limit = uint32(min(max(held, leastOpen), mostOpen))
 		return c, fmt.Sprintf("limit=%d: what 10gbit puts into %v, from %d to %d packets", c.Limit, longest.Round(10*time.Microsecond), leastOpen, mostOpen)
@@ -76,10 +84,10 @@ func (c Conditions) Resolve() (resolved Conditions, how string) {
 		queue = defaultQueue
 	}
 	c.Queue = 0
-	held, waiting := packets(c.Rate, longest), max(packets(c.Rate, queue), leastQueue)
+	held, waiting := packets(rate, longest), max(packets(rate, queue), leastQueue)
 	c.Limit = uint32(min(held+waiting, 1<<31))
 	return c, fmt.Sprintf("limit=%d: %d packets of %d bytes on the way (%s × %v) and %d that wait (%v)",
-		c.Limit, held, fullPacket, formatRate(c.Rate), longest.Round(10*time.Microsecond), waiting, queue)
+		c.Limit, held, fullPacket, what, longest.Round(10*time.Microsecond), waiting, queue)
 }
 
 // packets is how many full packets bits per second make in d, rounded up.

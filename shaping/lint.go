@@ -53,6 +53,15 @@ type Place struct {
 // than it seems to say, with the better setting. Source: docs/links.md, "Traps".
 func Lint(l Link) []Finding { return LintOn(l, Place{}) }
 
+// LintPlain is Lint without what holds for netem alone: what is left does something else
+// than it seems to say wherever a link is shaped.
+func LintPlain(l Link) []Finding {
+	if l.Down == l.Up {
+		return lintPlain("", &l.Down)
+	}
+	return append(lintPlain(Down, &l.Down), lintPlain(Up, &l.Up)...)
+}
+
 // LintOn is Lint for conditions whose place is known.
 func LintOn(l Link, p Place) []Finding {
 	var out []Finding
@@ -93,11 +102,26 @@ func lintConditions(d Direction, c *Conditions) []Finding {
 	if c.Jitter > 0 && c.Rate > 0 {
 		out = append(out, Finding{d, "jitter", Note, "a rate keeps packets in order, so that late ones hold up those behind: the mean delay grows (50±10 ms gave 56.8)", ""})
 	}
-	if c.ECN && !c.loses() {
-		add("ecn", "it marks packets instead of losing them, and none are lost on purpose", "add a loss, such as loss=0.5%, or leave ecn out")
-	}
 	if c.Duplicate > 0 {
 		out = append(out, Finding{d, "duplicate", Note, "a netem that duplicates forbids any other netem on the same interface", ""})
+	}
+	for _, one := range []struct {
+		name            string
+		chance, related float64
+	}{{"duplicate", c.Duplicate, c.DuplicateCorrelation}, {"corrupt", c.Corrupt, c.CorruptCorrelation}, {"reorder", c.Reorder, c.ReorderCorrelation}} {
+		if one.related > 0 && one.chance > 0 {
+			add(one.name+"_correlation", "the kernel draws correlated numbers around their mean: chances far from 50% come out much smaller", "leave the correlation out")
+		}
+	}
+	return append(out, lintPlain(d, c)...)
+}
+
+// lintPlain looks at one direction, whatever shapes it.
+func lintPlain(d Direction, c *Conditions) []Finding {
+	var out []Finding
+	add := func(name, text, better string) { out = append(out, Finding{d, name, Warning, text, better}) }
+	if c.ECN && !c.loses() {
+		add("ecn", "it marks packets instead of losing them, and none are lost on purpose", "add a loss, such as loss=0.5%, or leave ecn out")
 	}
 	if c.Gap > 1 && c.Reorder == 0 {
 		add("gap", "without reorder it does nothing", fmt.Sprintf("reorder=100%%,gap=%d lets every packet of that number skip the delay", c.Gap))
@@ -106,11 +130,8 @@ func lintConditions(d Direction, c *Conditions) []Finding {
 		name            string
 		chance, related float64
 	}{{"duplicate", c.Duplicate, c.DuplicateCorrelation}, {"corrupt", c.Corrupt, c.CorruptCorrelation}, {"reorder", c.Reorder, c.ReorderCorrelation}} {
-		switch {
-		case one.related > 0 && one.chance == 0:
+		if one.related > 0 && one.chance == 0 {
 			add(one.name+"_correlation", "without "+one.name+" it does nothing", "leave it out")
-		case one.related > 0:
-			add(one.name+"_correlation", "the kernel draws correlated numbers around their mean: chances far from 50% come out much smaller", "leave the correlation out")
 		}
 	}
 	if c.DelayCorrelation > 0 && c.Jitter == 0 {

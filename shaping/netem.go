@@ -1,6 +1,7 @@
 package shaping
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"time"
@@ -38,6 +39,9 @@ const netemTick = 64 * time.Nanosecond
 func (c Conditions) Encode() ([]byte, error) {
 	if c.Queue != 0 || c.Burst != 0 {
 		return nil, fmt.Errorf("encode netem: queue and burst are wishes: want them resolved")
+	}
+	if c.Trace != nil || c.DelayTrace != nil {
+		return nil, errors.New("encode netem: it has no traces")
 	}
 	gap := c.Gap
 	if gap == 0 && c.Reorder > 0 {

@@ -55,7 +55,7 @@ func TestEverythingIsEverything(t *testing.T) {
 	v := reflect.ValueOf(everything())
 	for i := range v.NumField() {
 		name := v.Type().Field(i).Name
-		if v.Field(i).IsZero() && !slices.Contains([]string{"Loss", "Burst", "FourState", "Queue"}, name) {
+		if v.Field(i).IsZero() && !slices.Contains([]string{"Loss", "Burst", "FourState", "Queue", "Trace", "DelayTrace"}, name) {
 			t.Errorf("everything() has no %s", name)
 		}
 	}

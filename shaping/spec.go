@@ -13,8 +13,8 @@ import (
 //	delay=40ms,jitter=8ms,loss=0.5%,rate=12mbit
 //
 // docs/links.md has the keys, each at most once; white space around them is
-// allowed. It opens no file: distribution=file:PATH and profiles' names are for a
-// Book. The error is a *place.Error with the column.
+// allowed. It opens no file: distribution=file:PATH, traces and profiles' names are for
+// a Book. The error is a *place.Error with the column.
 func ParseSpec(spec string) (Conditions, error) {
 	var none *Book
 	l, err := none.Parse(spec)
@@ -118,6 +118,26 @@ func (b *Book) complete(c *Conditions, given func(name string) bool) {
 			c.FourState = FourState{}
 		}
 	}
+	if given("trace") && !given("rate") {
+		c.Rate = 0
+		for name, field := range map[string]*int32{"overhead": &c.PacketOverhead, "cell_overhead": &c.CellOverhead} {
+			if !given(name) {
+				*field = 0
+			}
+		}
+		if !given("cell") {
+			c.CellSize = 0
+		}
+	}
+	if given("rate") && !given("trace") {
+		c.Trace = nil
+	}
+	if given("delay_trace") && !given("delay") && !given("jitter") {
+		c.Delay, c.Jitter, c.DelayCorrelation, c.Distribution = 0, 0, 0, nil
+	}
+	if given("delay") && !given("delay_trace") {
+		c.DelayTrace = nil
+	}
 	if given("limit") && !given("queue") {
 		c.Queue = 0
 	}
@@ -185,7 +205,11 @@ func (c *Conditions) conflict() (name string, p *problem) {
 		return "slot_packets", &problem{"want a slot with it", "such as slot=10ms,slot_packets=5"}
 	case s.Bytes > 0 && s.MaxDelay == 0 && s.DistJitter == 0:
 		return "slot_bytes", &problem{"want a slot with it", "such as slot=10ms,slot_bytes=15000"}
-	case c.Rate == 0 && c.Queue > 0:
+	case c.Trace != nil && c.Rate > 0:
+		return "trace", &problem{"want a trace or a rate, got both", "a trace says when packets leave"}
+	case c.DelayTrace != nil && (c.Delay > 0 || c.Jitter > 0):
+		return "delay_trace", &problem{"want a delay or a trace of it, got both", "a trace says each delay"}
+	case c.Rate == 0 && c.Trace == nil && c.Queue > 0:
 		return "queue", &problem{"want a rate with it", "without one no packet waits"}
 	case c.Queue > 0 && c.Limit > 0:
 		return "queue", &problem{"want a queue or a limit, got both", "a queue in time is turned into a limit in packets"}

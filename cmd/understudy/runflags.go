@@ -46,6 +46,7 @@ func (f *runFlags) add(cmd *cobra.Command) {
 	f.one("link", "link", "shape both directions of a captured command's link: `SPEC`")
 	f.one("down", "link.down", "shape its link toward it: `SPEC`")
 	f.one("up", "link.up", "shape its link from it: `SPEC`")
+	f.one("link-engine", "link.engine", "what shapes its link: auto, netem (the kernel) or tun (understudy itself)")
 	flags := cmd.Flags()
 	flags.StringVar(&f.file, "config", "", "configuration `FILE`, such as understudy.yaml; UNDERSTUDY_CONFIG names it, too")
 	flags.StringArrayVar(&f.set, "set", nil, "set any key of the configuration: `KEY=VALUE` (repeatable)")

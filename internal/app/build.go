@@ -28,6 +28,7 @@ import (
 	"github.com/understudy-proxy/understudy/recorder"
 	"github.com/understudy-proxy/understudy/rules"
 	"github.com/understudy-proxy/understudy/shaping/timeline"
+	"github.com/understudy-proxy/understudy/shaping/tunnel"
 )
 
 // parts is a run, built and not yet started. Fields that a run has no use for
@@ -69,6 +70,9 @@ type parts struct {
 	linkSource string
 	shaped     *shaped                // what is in force of it; nil for nothing
 	shapedNow  atomic.Pointer[shaped] // the same, for other goroutines
+	// carry runs what carries the link's packets, until all connections have ended: what
+	// the command said last is still under way when it has.
+	carry func(*tunnel.Link)
 	// refusedUDP is what a captured command sent that was neither TCP nor DNS.
 	refusedUDP []gateway.RefusedUDP
 	output     string // the cassette that is recorded; "" for none

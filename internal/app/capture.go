@@ -17,6 +17,7 @@ import (
 	"github.com/understudy-proxy/understudy/internal/config"
 	"github.com/understudy-proxy/understudy/internal/gateway"
 	"github.com/understudy-proxy/understudy/proxy/ca"
+	"github.com/understudy-proxy/understudy/shaping"
 )
 
 // doorOfCommand is what the ledger and rules call the door of a captured command.
@@ -49,9 +50,10 @@ func (p *parts) prepareCapture() error {
 	return nil
 }
 
-// commandStreams are the options of a gateway that gives the command its streams.
+// commandStreams are the options of a gateway that gives the command its streams and its
+// kind of link.
 func (p *parts) commandStreams() gateway.Options {
-	return gateway.Options{Stdin: fileOf(p.o.Stdin), Stdout: fileOf(p.o.Stdout), Stderr: fileOf(p.o.Stderr)}
+	return gateway.Options{Stdin: fileOf(p.o.Stdin), Stdout: fileOf(p.o.Stdout), Stderr: fileOf(p.o.Stderr), Carry: p.carries()}
 }
 
 func (p *parts) replays() bool { return p.c.Mode == config.ModeReplay }
@@ -113,6 +115,10 @@ func (p *parts) captured(ctx context.Context, drain func(), serve *errgroup.Grou
 	signals := catchSignals()
 	defer signals.stop()
 	g, err := gateway.Start(ctx, o)
+	if errors.Is(err, shaping.ErrNoNetem) && p.c.Link.Engine == config.EngineAuto {
+		o.Carry = true // nothing is left of the first try
+		g, err = gateway.Start(ctx, o)
+	}
 	if err != nil {
 		if ce, ok := errors.AsType[*gateway.CommandError](err); ok {
 			return ce.Code, err

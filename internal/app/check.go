@@ -156,7 +156,11 @@ func (c *Checked) link(conf *config.Config) {
 	if plan == nil {
 		return
 	}
-	for _, f := range shaping.Lint(plan.Base()) {
+	lint := shaping.Lint
+	if conf.Link.Engine == config.EngineTUN || beyondNetem(plan) {
+		lint = shaping.LintPlain // netem's traps are not this engine's
+	}
+	for _, f := range lint(plan.Base()) {
 		at := conf.Link.Both
 		switch {
 		case f.Direction != shaping.Up && !conf.Link.Down.IsZero():
@@ -166,7 +170,7 @@ func (c *Checked) link(conf *config.Config) {
 		}
 		c.explain(f, func(better, text string) error { return at.File.AtNode(at.Node, better, "link: %s", text) })
 	}
-	for _, f := range plan.Lint() {
+	for _, f := range plan.Lint(lint) {
 		c.explain(f.Finding, func(better, text string) error { return f.Step.Error(better, "link: step %q: %s", f.Step.Name, text) })
 	}
 }

@@ -27,6 +27,7 @@ const (
 	CapCA       = "ca"         // the user's certificate authority
 	CapTrusted  = "ca-trusted" // this system trusts it
 	CapLoopback = "loopback"   // a listener that can be reached
+	CapLink     = "link"       // and its link shaped, by which engine
 	CapCapture  = "capture"    // a command in namespaces of its own; each step is capture-STEP
 	CapProxied  = "variables"  // what makes a command use the proxy, where that cannot be
 	CapKernel   = "kernel"
@@ -51,6 +52,7 @@ func Doctor(ctx context.Context, probe ...string) []shaping.Capability {
 	found = append(found, captureSteps(gateway.Probe(ctx))...)
 	found = append(found, variables())
 	found = append(found, shaping.Probe(ctx, probe...)...)
+	found = append(found, linkEngine(ctx, found))
 	return append(found, kernel(), openFiles(), clock(ctx))
 }
 
@@ -173,6 +175,35 @@ func variables() shaping.Capability {
 		return no(CapProxied, "", "%s", err)
 	}
 	return yes(CapProxied, "%d variables for a command behind --", len(env))
+}
+
+// errTried ends a trial.
+var errTried = errors.New("tried")
+
+// linkEngine tells what would shape the link of a captured command, by what was found.
+func linkEngine(ctx context.Context, found []shaping.Capability) shaping.Capability {
+	has := func(name string) bool {
+		return slices.ContainsFunc(found, func(c shaping.Capability) bool { return c.Name == name && c.OK })
+	}
+	switch {
+	case !has(CapCapture):
+		return no(CapLink, "", "a command that cannot be captured has no link of its own: see %s", CapCapture)
+	case has(shaping.CapNetem):
+		return yes(CapLink, "netem, the kernel's, shapes what --link asks of a captured command")
+	}
+	how := ""
+	_, err := gateway.Start(ctx, gateway.Options{Argv: []string{"/proc/self/exe"}, Carry: true, Ready: func(g *gateway.Gateway) error {
+		how = carriedBy(g.Up().Device)
+		return errTried
+	}})
+	if !errors.Is(err, errTried) {
+		remedy := ""
+		if step, is := errors.AsType[*gateway.StepError](err); is {
+			remedy, err = step.Remedy, step.Err
+		}
+		return no(CapLink, remedy, "%s", err)
+	}
+	return yes(CapLink, "tun: this kernel has no netem, understudy carries the packets of a captured command itself, %s", how)
 }
 
 func kernel() shaping.Capability {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"sync/atomic"
 
@@ -15,6 +16,7 @@ import (
 	"github.com/understudy-proxy/understudy/internal/timing"
 	"github.com/understudy-proxy/understudy/shaping"
 	"github.com/understudy-proxy/understudy/shaping/timeline"
+	"github.com/understudy-proxy/understudy/shaping/tunnel"
 )
 
 // directions are a link's, in the order in which they are told.
@@ -119,7 +121,8 @@ type inForce interface {
 // shaped is a captured command's link with what is told of it.
 type shaped struct {
 	inForce
-	engine string // as people write it
+	engine config.LinkEngine
+	why    string // the engine is that, in a sentence; "" where there is nothing to say
 	held   held
 	// past counts connections to the loopback, which has no link.
 	past atomic.Int64
@@ -129,23 +132,74 @@ type shaped struct {
 
 // shape puts the link's conditions in force, each direction at the end that sends it.
 // There is nothing to restore: both ends vanish with the command's namespaces.
+//
+// The error is shaping.ErrNoNetem where the kernel was to shape it and cannot.
 func (p *parts) shape(ctx context.Context, g *gateway.Gateway) error {
 	if !p.hasLink {
 		return nil
 	}
-	s := &shaped{engine: "netem"}
+	s := &shaped{engine: config.EngineNetem}
 	s.held = held{start: p.start, plan: &p.linkPlan, isNew: p.linkIsNew, tell: p.tellChange}
 	link, state, now := s.held.first()
-	l := newNetemLink(g, p.seed)
-	s.inForce, s.held.link = l, l
-	if err := l.Change(ctx, link); err != nil {
-		return fmt.Errorf("link: %w\nhint: understudy doctor --require netem tells what this machine lacks; the command was not started", err)
+	hint := "\nhint: understudy doctor --require netem tells what this machine lacks, --link-engine tun does without; the command was not started"
+	if g.Up().Device == nil {
+		s.inForce = newNetemLink(g, p.seed)
+	} else {
+		l, err := tunnel.Open(g.Down().Device, g.Up().Device, func(d shaping.Direction) uint64 { return linkSeed(p.seed, d) })
+		if err != nil {
+			return fmt.Errorf("link: %w", err)
+		}
+		defer p.carry(l) // also where it gets no conditions: it gives back what it holds
+		s.inForce, s.engine, s.why, hint = l, config.EngineTUN, p.whyCarried(g.Up().Device), ""
+	}
+	s.held.link = s.inForce
+	if err := s.inForce.Change(ctx, link); err != nil {
+		return fmt.Errorf("link: %w%s", err, hint)
 	}
 	p.shaped = s
 	p.shapedNow.Store(s)
 	p.tellLink(g)
 	s.held.note(state, now)
 	return nil
+}
+
+// whyCarried says why understudy carries the packets, and how.
+func (p *parts) whyCarried(device *os.File) string {
+	how := "understudy carries the packets itself, " + carriedBy(device)
+	switch {
+	case p.c.Link.Engine == config.EngineTUN:
+		return how
+	case beyondNetem(p.linkPlan.Load()):
+		return "netem plays no traces back: " + how
+	}
+	return "this kernel has no netem: " + how
+}
+
+// carriedBy says through what a link's end gives its packets.
+func carriedBy(device *os.File) string {
+	if info, err := device.Stat(); err == nil && info.Mode()&os.ModeSocket != 0 {
+		return "through packet sockets"
+	}
+	return "through TUN devices"
+}
+
+// carries reports whether the link's packets are for this process to carry from the start.
+func (p *parts) carries() bool {
+	if !p.hasLink {
+		return false
+	}
+	return p.c.Link.Engine == config.EngineTUN || p.c.Link.Engine == config.EngineAuto && beyondNetem(p.linkPlan.Load())
+}
+
+// beyondNetem reports whether a timeline ever has conditions that netem has not.
+func beyondNetem(t *timeline.Timeline) bool {
+	beyond := func(l shaping.Link) bool { return l.Down.Beyond() != "" || l.Up.Beyond() != "" }
+	for i := range t.Steps() {
+		if beyond(t.Alone(i)) {
+			return true
+		}
+	}
+	return beyond(t.Base())
 }
 
 // linkSeed is the seed of a direction's chances where none was given.
@@ -162,7 +216,7 @@ type linkEnd struct {
 // tellLink says what is in force, and what there is to know about it.
 func (p *parts) tellLink(g *gateway.Gateway) {
 	fields := map[string]any{"engine": p.shaped.engine}
-	log := []zap.Field{zap.String("engine", p.shaped.engine)}
+	log := []zap.Field{zap.String("engine", string(p.shaped.engine))}
 	now := p.shaped.Conditions()
 	for _, d := range directions {
 		c, is := now[d]
@@ -177,6 +231,9 @@ func (p *parts) tellLink(g *gateway.Gateway) {
 		log = append(log, zap.String(string(d), end.Conditions))
 	}
 	findings := append([]shaping.Finding{}, p.shaped.Findings()...)
+	if p.shaped.why != "" {
+		findings = append(findings, shaping.Finding{Name: "engine", Level: shaping.Note, Text: p.shaped.why})
+	}
 	fields["findings"] = findings
 	p.events.Note("link", "", fields)
 	p.log.Info("the command's link is shaped", log...)

@@ -39,7 +39,7 @@ func (p *parts) linkNow() admin.Link {
 	if s == nil {
 		return l
 	}
-	l.Engine, l.PastLink = s.engine, s.past.Load()
+	l.Engine, l.PastLink = string(s.engine), s.past.Load()
 	counters, err := s.counters()
 	if err != nil {
 		p.log.Warn("the link's counters", zap.Error(err))

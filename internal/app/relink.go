@@ -68,6 +68,9 @@ func (p *parts) relink(sources []rules.Source) (commit func(), err error) {
 				return nil, err
 			}
 		}
+		if s := p.shapedNow.Load(); s != nil && s.engine == config.EngineNetem && beyondNetem(plan) {
+			return nil, wantsAnother(&c.Link)
+		}
 		return func() {
 			p.linkSource = linkSource(&c.Link)
 			p.linkPlan.Store(plan)
@@ -85,6 +88,16 @@ func noLinkBefore(l *config.Link) error {
 	for _, s := range linkSections(l) {
 		if !s.IsZero() {
 			return s.File.AtNode(s.Node, "start the run again", "link: this run began without one, and so has none to change")
+		}
+	}
+	return nil
+}
+
+// wantsAnother refuses conditions that the engine in force does not have.
+func wantsAnother(l *config.Link) error {
+	for _, s := range linkSections(l) {
+		if !s.IsZero() {
+			return s.File.AtNode(s.Node, "start the run again, with --link-engine tun", "link: this run's is shaped by netem, which plays no traces back")
 		}
 	}
 	return nil

@@ -20,6 +20,7 @@ import (
 	"github.com/understudy-proxy/understudy/internal/config"
 	"github.com/understudy-proxy/understudy/internal/gateway"
 	"github.com/understudy-proxy/understudy/rules"
+	"github.com/understudy-proxy/understudy/shaping/tunnel"
 )
 
 // Options are a run's configuration and surroundings.
@@ -63,6 +64,7 @@ func (p *parts) run(ctx context.Context) (int, error) {
 	books, closeBooks := context.WithCancel(context.WithoutCancel(ctx))
 	defer closeBooks()
 	var keep, serve errgroup.Group
+	p.carry = func(l *tunnel.Link) { keep.Go(func() error { return l.Run(books) }) }
 	if p.recorder != nil {
 		keep.Go(func() error { return p.recorder.Run(books) })
 	}

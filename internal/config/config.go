@@ -168,7 +168,18 @@ type Link struct {
 	Up   Section `key:"link.up"`   // toward the upstream
 	// Steps are a YAML list of how these change during the run, for package timeline.
 	Steps Section `key:"link.steps"`
+	// Engine is what shapes it.
+	Engine LinkEngine `key:"link.engine"`
 }
+
+// LinkEngine is what shapes a captured command's link.
+type LinkEngine string
+
+const (
+	EngineAuto  LinkEngine = "auto"  // netem where the kernel has it and it can do what is asked, else tun
+	EngineNetem LinkEngine = "netem" // the kernel's
+	EngineTUN   LinkEngine = "tun"   // this process carries the packets, from one device to another
+)
 
 // Limits bound memory, in bytes.
 type Limits struct {
@@ -192,6 +203,7 @@ func Default() *Config {
 			TLS:     10 * time.Second,
 			Idle:    90 * time.Second,
 		}},
+		Link:    Link{Engine: EngineAuto},
 		Admin:   Admin{Addr: "127.0.0.1:0"},
 		Log:     Log{Level: "info", Format: "console"},
 		Limits:  Limits{BodyMemory: 1 << 20, QueueBytes: 64 << 20, HeadBytes: 64 << 10},

@@ -32,6 +32,7 @@ type ahead struct {
 func begin(o *Options, asks, probe bool) *Ahead {
 	a := &Ahead{ahead{done: make(chan struct{}), order: shim.Order{
 		Inherited: inherited(), UserNamespace: shim.Powers() != nil, Probe: probe, IPv6: !o.NoIPv6, AskOutside: asks,
+		Carry: o.Carry, Between: o.Between,
 	}}}
 	go func() { // ends with the shim's execution: tell and Close wait for it
 		defer close(a.done)
@@ -115,7 +116,7 @@ func (a *ahead) spawn(o *Options) error {
 
 	// The shim gets what this process has inherited, each under its own number
 	// (make's job server, a service manager's sockets), then the order, the line to
-	// this process, and a number that is to be its own.
+	// this process, and two numbers that are to be its own.
 	attr := &syscall.ProcAttr{Dir: o.Dir, Files: shim.SameFiles(what.Inherited), Sys: &syscall.SysProcAttr{
 		Cloneflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWNS,
 		Setpgid:    true, // so that the terminal's signals reach the command alone
@@ -127,9 +128,9 @@ func (a *ahead) spawn(o *Options) error {
 	}
 	orderFD := len(attr.Files)
 	lineFD := orderFD + 1
-	what.NamespaceFD = orderFD + 2
-	// The third keeps NamespaceFD's number free of what the shim opens, until it is that.
-	attr.Files = append(attr.Files, file.Fd(), uintptr(pair[1]), file.Fd())
+	what.NamespaceFD, what.InnerFD = orderFD+2, orderFD+3
+	// The last two keep those numbers free of what the shim opens, until they are that.
+	attr.Files = append(attr.Files, file.Fd(), uintptr(pair[1]), file.Fd(), file.Fd())
 	attr.Env = shim.Environ(lineFD, orderFD)
 	if what.UserNamespace {
 		attr.Sys.Cloneflags |= syscall.CLONE_NEWUSER
@@ -159,6 +160,12 @@ func (a *ahead) spawn(o *Options) error {
 // fill writes into the order what is to be sent to the kernel.
 func fill(what *shim.Order) error {
 	what.LinkInside, what.LinkOutside = linkBatch(link.Inside(what.NamespaceFD)), linkBatch(link.Outside())
+	if what.Carry {
+		what.DeviceInside = shim.Device{Name: link.Up, Index: link.Index, Between: link.UpBetween}
+		what.DeviceOutside = shim.Device{Name: link.Down, Index: link.Index, Between: link.DownBetween}
+		what.LinkBetween = linkBatch(link.Between(what.NamespaceFD, what.InnerFD))
+		what.LinkInside, what.LinkOutside = linkBatch(link.CarriedInside()), linkBatch(link.CarriedOutside())
+	}
 	what.LinkInside6, what.LinkOutside6 = linkBatch(link.Inside6()), linkBatch(link.Outside6())
 	what.QueueSubscribed = shim.Batch{Messages: subscribeQueue(nat.Queue)}
 	what.Ports = shim.Ports{TCP: nat.PortTCP, Local: nat.PortLocal, LocalDNS: nat.PortLocalDNS}

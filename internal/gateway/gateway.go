@@ -24,8 +24,8 @@ func Start(ctx context.Context, o Options) (*Gateway, error) { return start(ctx,
 // Ahead are namespaces that are being made before it is known what runs in them.
 type Ahead struct{ ahead }
 
-// Prepare begins what Start does, as far as Dir, the standard streams and NoIPv6 of
-// the options tell, while the caller finds out the rest; asks says whether there
+// Prepare begins what Start does, as far as Dir, the standard streams, NoIPv6, Carry and
+// Between of the options tell, while the caller finds out the rest; asks says whether there
 // will be an Admission. What goes wrong is told by Start. Either Start or Close must
 // follow.
 func Prepare(o Options, asks bool) *Ahead { return begin(&o, asks, false) }
@@ -85,6 +85,11 @@ type Link struct {
 	Name   string
 	Index  int
 	Socket *os.File `json:"-"` // NETLINK_ROUTE, made in the end's namespace; the Gateway's own
+	// Device is the end itself where Options.Carry asked for that, else nil: each read
+	// returns a frame that the end sends, each write is one that it receives, with the
+	// 10 bytes of a virtio_net_hdr before them. It is not in the runtime's poller. The
+	// Gateway's own: who carries makes a copy of the descriptor.
+	Device *os.File `json:"-"`
 }
 
 // Down is the gateway's end: what it sends goes to the command.

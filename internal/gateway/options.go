@@ -42,6 +42,15 @@ type Options struct {
 	// ends the start and is returned by it.
 	Ready func(*Gateway) error
 
+	// Carry makes the two ends of the command's link devices of which this process
+	// carries the packets, from one to the other: see Link.Device. Nothing passes until
+	// it does. Else the kernel carries them.
+	Carry bool
+	// Between carries by packet sockets, in a namespace between the two, also where
+	// devices could be made. Without it that is so where they cannot: an ordinary user
+	// may not open /dev/net/tun on some systems, and containers have none.
+	Between bool
+
 	// NoIPv6 leaves the command without IPv6. Without it IPv6 is there if the
 	// kernel has it.
 	NoIPv6 bool

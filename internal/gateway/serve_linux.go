@@ -23,11 +23,14 @@ func (c *capture) take(n shim.Note, fds []int) error {
 	}
 	c.inode = n.Inode
 	for i, r := range all {
-		_ = unix.SetNonblock(fds[i], true) // for the runtime's poller
+		if r != shim.DownDevice && r != shim.UpDevice {
+			_ = unix.SetNonblock(fds[i], true) // for the runtime's poller
+		}
 		c.files[r] = os.NewFile(uintptr(fds[i]), "gateway")
 	}
 	c.down, c.up = Link{Name: link.Down, Index: link.Index}, Link{Name: link.Up, Index: link.Index}
 	c.down.Socket, c.up.Socket = c.files[shim.Down], c.files[shim.Up]
+	c.down.Device, c.up.Device = c.files[shim.DownDevice], c.files[shim.UpDevice]
 	return nil
 }
 

@@ -52,7 +52,7 @@ func open(ctx context.Context, o *Options, what shim.Command, progress func(Step
 	what.Group = unix.Getpgrp()
 	what.Covers, what.Contents = covers(o.Files)
 	a := o.Ahead
-	if a == nil || a.order.AskOutside != (o.Admission != nil) {
+	if a == nil || a.order.AskOutside != (o.Admission != nil) || a.order.Carry != o.Carry {
 		a.Close()
 		a = begin(o, o.Admission != nil, progress != nil)
 	}

@@ -183,7 +183,7 @@ func possible(c shaping.Conditions) shaping.Conditions {
 	if c.Slot.MaxDelay == 0 && c.Slot.DistJitter == 0 {
 		c.Slot = shaping.Slot{}
 	}
-	if c.Rate == 0 {
+	if c.Rate == 0 && c.Trace == nil {
 		c.Queue = 0
 	}
 	return c

@@ -116,18 +116,18 @@ type Finding struct {
 }
 
 // Lint explains conditions of steps that do something else than they seem to say, as
-// shaping.Lint does, each step on its own over what is below. What is so without the
+// lint does, which is shaping.Lint or its like, each step on its own over what is below. What is so without the
 // step too is left out.
-func (t *Timeline) Lint() []Finding {
+func (t *Timeline) Lint(lint func(shaping.Link) []shaping.Finding) []Finding {
 	known := map[string]bool{}
-	for _, f := range shaping.Lint(t.base) {
+	for _, f := range lint(t.base) {
 		known[f.Name+f.Text] = true
 	}
 	var out []Finding
 	for i := range t.steps {
 		s := &t.steps[i]
 		alone := t.Alone(i)
-		for _, f := range shaping.Lint(alone) {
+		for _, f := range lint(alone) {
 			if !known[f.Name+f.Text] {
 				out = append(out, Finding{f, s})
 			}

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/understudy-proxy/understudy/fixtures/place"
+	"github.com/understudy-proxy/understudy/shaping"
 )
 
 // Every timeline in the documentation is one.
@@ -27,7 +28,7 @@ func TestDocs(t *testing.T) {
 			t.Errorf("example %d: %s", i+1, place.Detail(err))
 			continue
 		}
-		for _, s := range l.Lint() {
+		for _, s := range l.Lint(shaping.Lint) {
 			t.Logf("example %d: %s: %s", i+1, s.Step.Name, s.Finding)
 		}
 	}

@@ -73,7 +73,7 @@ steps:
   - {name: ramped, during: 1s..9s, ramp: 1s, down: {rate: 1mbit}}
 `)
 	var got []string
-	for _, f := range l.Lint() {
+	for _, f := range l.Lint(shaping.Lint) {
 		got = append(got, f.Step.Name+" "+string(f.Direction)+" "+f.Name+" "+string(f.Level))
 	}
 	want := []string{"broken up loss_correlation warning", "ramped down jitter note", "ramped down rate note"}

@@ -64,6 +64,11 @@ func (b *Batch) bringUp(index int32) {
 	b.append(unix.RTM_NEWLINK, 0, []nl.NetlinkRequestData{isUp(index)})
 }
 
+// bringUpAs appends a request to give the link's end its hardware address and bring it up.
+func (b *Batch) bringUpAs(e end) {
+	b.append(unix.RTM_NEWLINK, 0, []nl.NetlinkRequestData{isUp(Index), nl.NewRtAttr(unix.IFLA_ADDRESS, e.mac)})
+}
+
 func (b *Batch) append(kind, flags int, parts []nl.NetlinkRequestData) {
 	b.Last++
 	r := nl.NetlinkRequest{NlMsghdr: unix.NlMsghdr{
@@ -88,11 +93,47 @@ func (b *Batch) addLast(kind int, parts ...nl.NetlinkRequestData) {
 // Inside is what makes the pair of links and the command's end. namespace is the
 // number that the sender's descriptor of the gateway's namespace has.
 func Inside(namespace int) (b Batch) {
-	b.add(unix.RTM_NEWLINK, pair(namespace)...)
+	b.add(unix.RTM_NEWLINK, pair(Index, Down, namespace, up.mac, down.mac)...)
+	b.insideAddresses()
+	return b
+}
+
+func (b *Batch) insideAddresses() {
 	b.bringUp(loopbackIndex)
 	b.add(unix.RTM_NEWADDR, hasAddress(up.ip4, prefix4)...)
 	b.add(unix.RTM_NEWNEIGH, neighbour(down.ip4, down.mac)...)
 	b.addLast(unix.RTM_NEWROUTE, route(unix.AF_INET, via(Index, down.ip4))...)
+}
+
+// Between makes both ends where there is no way to make devices for a process: each is
+// one end of a pair, whose other lies in a namespace between the two, where sockets take
+// and give its frames. outside and inside are the numbers that the sender's descriptors
+// of the gateway's and the command's namespaces have.
+func Between(outside, inside int) (b Batch) {
+	b.add(unix.RTM_NEWLINK, pair(DownBetween, Down, outside, nil, down.mac)...)
+	b.addLast(unix.RTM_NEWLINK, pair(UpBetween, Up, inside, nil, up.mac)...)
+	return b
+}
+
+// Indexes of the other ends between.
+const (
+	DownBetween = Index + 1
+	UpBetween   = Index + 2
+)
+
+// CarriedInside is Inside for an end that is there already, a device whose packets a
+// process carries.
+func CarriedInside() (b Batch) {
+	b.bringUpAs(up)
+	b.insideAddresses()
+	return b
+}
+
+// CarriedOutside is likewise Outside.
+func CarriedOutside() (b Batch) {
+	b.bringUp(loopbackIndex)
+	b.bringUpAs(down)
+	b.outsideAddresses()
 	return b
 }
 
@@ -103,12 +144,16 @@ func Inside(namespace int) (b Batch) {
 func Outside() (b Batch) {
 	b.bringUp(loopbackIndex)
 	b.bringUp(Index)
+	b.outsideAddresses()
+	return b
+}
+
+func (b *Batch) outsideAddresses() {
 	b.add(unix.RTM_NEWADDR, hasAddress(down.ip4, prefix4)...)
 	b.add(unix.RTM_NEWNEIGH, neighbour(up.ip4, up.mac)...)
 	near := route(unix.AF_INET, onLink(unix.RT_TABLE_LOCAL, down.ip4.Mask(net.CIDRMask(prefix4, 32)), prefix4))
 	b.add(unix.RTM_NEWROUTE, near...)
 	b.addLast(unix.RTM_NEWROUTE, route(unix.AF_INET, everythingLocal(unix.RT_TABLE_LOCAL))...)
-	return b
 }
 
 // Inside6 is what IPv6 adds to the command's end.
@@ -131,21 +176,32 @@ func Outside6() (b Batch) {
 	return b
 }
 
-// pair makes both ends and brings the command's up, with fixed indexes: nothing need be
-// looked up, and what follows can be sent in one piece.
-func pair(namespace int) []nl.NetlinkRequestData {
+// pair makes a link with an end in the sender's namespace, which it brings up, and another
+// in the numbered one, with fixed indexes: nothing need be looked up, and what follows can
+// be sent in one piece. The near end has the name of the other's counterpart.
+func pair(index int32, name string, namespace int, mac, farMAC []byte) []nl.NetlinkRequestData {
 	info := nl.NewRtAttr(unix.IFLA_LINKINFO, nil)
 	info.AddRtAttr(nl.IFLA_INFO_KIND, nl.NonZeroTerminated("veth"))
 	peer := info.AddRtAttr(nl.IFLA_INFO_DATA, nil).AddRtAttr(nl.VETH_INFO_PEER, nil)
 	peerInfo := nl.NewIfInfomsgChild(peer, unix.AF_UNSPEC)
 	peerInfo.Index = Index // it cannot be brought up before the other is there
 	other := peer.AddRtAttr
-	other(unix.IFLA_IFNAME, nl.ZeroTerminated(Down))
-	other(unix.IFLA_ADDRESS, down.mac)
+	other(unix.IFLA_IFNAME, nl.ZeroTerminated(name))
+	other(unix.IFLA_ADDRESS, farMAC)
 	other(unix.IFLA_NET_NS_FD, nl.Uint32Attr(uint32(namespace)))
-	return []nl.NetlinkRequestData{
-		isUp(Index), nl.NewRtAttr(unix.IFLA_IFNAME, nl.ZeroTerminated(Up)), nl.NewRtAttr(unix.IFLA_ADDRESS, up.mac), info,
+	all := []nl.NetlinkRequestData{isUp(index), nl.NewRtAttr(unix.IFLA_IFNAME, nl.ZeroTerminated(near(name))), info}
+	if mac != nil {
+		all = append(all, nl.NewRtAttr(unix.IFLA_ADDRESS, mac))
 	}
+	return all
+}
+
+// near is what the end before the one with a name is called.
+func near(far string) string {
+	if far == Down {
+		return Up
+	}
+	return Down
 }
 
 func isUp(index int32) *nl.IfInfomsg {

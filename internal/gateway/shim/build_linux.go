@@ -24,14 +24,26 @@ func (p *process) build(order int) {
 	caught := make(chan error, 1)
 	go func() { caught <- gateway.install(o.RulesOutside) }()
 
+	var between *between
+	if o.Carry && (o.Between || gateway.openDevice(o.DeviceOutside) != nil) {
+		between, err = openBetween()
+		p.step(StepLink, err)
+	}
 	p.step(StepNetwork, at("unshare", syscall.Unshare(syscall.CLONE_NEWNET)))
 	command, err := p.openPlace(ipv6, true)
 	p.step(StepNetwork, err)
+	if o.Carry && between == nil {
+		p.step(StepLink, command.openDevice(o.DeviceInside))
+	}
 	locally := make(chan error, 1)
 	go func() { locally <- command.install(o.RulesInside) }()
 	insideErr := sockets.openInside(ipv6, o.Ports)
 	p.step(StepNetwork, at("dup3", syscall.Dup3(gateway.ns, o.NamespaceFD, syscall.O_CLOEXEC)))
 
+	p.step(StepNetwork, at("dup3", syscall.Dup3(command.ns, o.InnerFD, syscall.O_CLOEXEC)))
+	if between != nil {
+		p.step(StepLink, between.connect(gateway, command, o))
+	}
 	p.step(StepLink, p.buildLink(gateway, command, &ipv6))
 	if !ipv6 {
 		sockets.closeIPv6()
@@ -57,10 +69,11 @@ func (p *process) build(order int) {
 
 	sockets[AskOutside], sockets[AskInside] = gateway.queue, command.queue
 	sockets[Down], sockets[Up] = gateway.route, command.route
+	sockets[DownDevice], sockets[UpDevice] = gateway.device, command.device
 	if err := p.hand(&sockets, ipv6); err != nil {
 		p.step(StepHand, err) // that it went well is seen by what arrives
 	}
-	for _, fd := range []int{gateway.ns, command.ns, gateway.rules, command.rules, o.NamespaceFD} {
+	for _, fd := range []int{gateway.ns, command.ns, gateway.rules, command.rules, o.NamespaceFD, o.InnerFD} {
 		_ = syscall.Close(fd)
 	}
 }
@@ -87,7 +100,8 @@ func (p *process) hand(sockets *opened, ipv6 bool) error {
 	if err := syscall.Stat("/proc/thread-self/ns/net", &own); err != nil {
 		return at("look at the network namespace", err)
 	}
-	n := Note{Kind: SaysSockets, IPv6: ipv6, Inode: own.Ino, AskOutside: sockets[AskOutside] != 0, AskInside: sockets[AskInside] != 0}
+	n := Note{Kind: SaysSockets, IPv6: ipv6, Inode: own.Ino, AskOutside: sockets[AskOutside] != 0, AskInside: sockets[AskInside] != 0,
+		Carried: sockets[UpDevice] != 0}
 	var fds []int
 	for _, r := range n.Handed() {
 		fds = append(fds, sockets[r])
@@ -115,6 +129,8 @@ type place struct {
 	route int // NETLINK_ROUTE; the parent's later
 	rules int // NETLINK_NETFILTER
 	queue int // NFQUEUE's socket; 0 where the kernel has none, or none is wanted
+	// device is the end of a link that a process carries; 0 for a veth's.
+	device int
 }
 
 // openPlace opens the current namespace's.

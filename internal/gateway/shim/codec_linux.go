@@ -16,6 +16,12 @@ type Order struct {
 	// What to send to the kernel. NamespaceFD is the number under which the
 	// link's messages know the gateway's namespace.
 	NamespaceFD     int
+	InnerFD         int  // likewise the command's
+	Carry           bool // a process carries the link's packets: its ends are devices, or lie between
+	Between         bool // the latter, whatever could be
+	DeviceInside    Device
+	DeviceOutside   Device
+	LinkBetween     Batch // where there are no devices, before LinkInside
 	LinkInside      Batch // in the command's namespace, before LinkOutside
 	LinkOutside     Batch
 	LinkInside6     Batch // IPv6 is left out if one of these two fails
@@ -25,6 +31,13 @@ type Order struct {
 	QueueSubscribed Batch
 	Ports           Ports
 	Mark            int // of sockets for published ports
+}
+
+// Device is a link's end to be made, for a process to carry its packets.
+type Device struct {
+	Name    string
+	Index   int
+	Between int // the index of the other end, where a pair takes its place
 }
 
 // Command is what the shim is to run, and the files that are to be seen by it alone.
@@ -67,7 +80,7 @@ type Note struct {
 	Errno  int
 	Inode  uint64 // of the command's network namespace
 
-	IPv6, AskOutside, AskInside bool
+	IPv6, AskOutside, AskInside, Carried bool
 }
 
 // Kind is what a note is about.
@@ -206,7 +219,15 @@ func (c *codec) order(o *Order) {
 	c.bool(&o.IPv6)
 	c.bool(&o.AskOutside)
 	c.int(&o.NamespaceFD)
-	for _, b := range []*Batch{&o.LinkInside, &o.LinkOutside, &o.LinkInside6, &o.LinkOutside6} {
+	c.int(&o.InnerFD)
+	c.bool(&o.Carry)
+	c.bool(&o.Between)
+	for _, d := range []*Device{&o.DeviceInside, &o.DeviceOutside} {
+		c.string(&d.Name)
+		c.int(&d.Index)
+		c.int(&d.Between)
+	}
+	for _, b := range []*Batch{&o.LinkBetween, &o.LinkInside, &o.LinkOutside, &o.LinkInside6, &o.LinkOutside6} {
 		c.batch(b)
 	}
 	list(c, &o.RulesOutside, c.batch)
@@ -246,6 +267,7 @@ func (c *codec) note(n *Note) {
 	c.bool(&n.IPv6)
 	c.bool(&n.AskOutside)
 	c.bool(&n.AskInside)
+	c.bool(&n.Carried)
 }
 
 // Encode returns an order as Decode reads it.

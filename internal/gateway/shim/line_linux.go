@@ -110,6 +110,8 @@ const (
 	AskInside
 	Down // NETLINK_ROUTE
 	Up
+	DownDevice // where the link is carried: frames with a header of virtio's
+	UpDevice
 	Roles
 )
 
@@ -125,7 +127,8 @@ func (r Role) IPv6() bool {
 // Handed returns the roles that come with SaysSockets.
 func (n Note) Handed() (all []Role) {
 	for r := range Roles {
-		if r.IPv6() && !n.IPv6 || r == AskOutside && !n.AskOutside || r == AskInside && !n.AskInside {
+		if r.IPv6() && !n.IPv6 || r == AskOutside && !n.AskOutside || r == AskInside && !n.AskInside ||
+			(r == DownDevice || r == UpDevice) && !n.Carried {
 			continue
 		}
 		all = append(all, r)

@@ -1,0 +1,254 @@
+package tunnel
+
+import (
+	"errors"
+	"os"
+	"runtime"
+	"sync"
+	"syscall"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/understudy-proxy/understudy/shaping"
+	"github.com/understudy-proxy/understudy/shaping/emulator"
+)
+
+const (
+	// early is how long before its moment a packet may be delivered. At high rates
+	// packets go in groups of that length, and to wake up for each would cost more than
+	// it brings.
+	early = 50 * time.Microsecond
+	// longestLead bounds how early a wait is meant to end, so that waking up, which takes
+	// a time of its own, ends at the moment.
+	longestLead = 250 * time.Microsecond
+	// forever is a wait until a packet comes.
+	forever = time.Duration(-1)
+	// longestFrame is a packet of 64 KiB with all that stands before it.
+	longestFrame = packetAt + 1<<16
+	// readsAtOnce is how many frames are taken before the lock is let go.
+	readsAtOnce = 32
+)
+
+// piece is one packet of a frame.
+type piece struct {
+	f *frame
+	i int
+}
+
+// pump carries one direction.
+type pump struct {
+	from, to int // from is the pump's own, to is the other's
+	begin    time.Time
+	lead     time.Duration // what waking up has lately taken
+	room     []byte        // of one frame that is read
+	head     []byte        // of one frame that is cut
+	frames   frames
+
+	mu sync.Mutex // guards what follows
+	e  *emulator.Emulator[piece]
+}
+
+func newPump(from, to int, begin time.Time) *pump {
+	return &pump{from: from, to: to, begin: begin, room: make([]byte, longestFrame), head: make([]byte, most),
+		e: emulator.New[piece](shaping.Conditions{}, 0)}
+}
+
+func (p *pump) now() time.Duration { return time.Since(p.begin) }
+
+func (p *pump) change(c shaping.Conditions, seed uint64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.e.Change(p.now(), c, seed)
+}
+
+func (p *pump) counters() shaping.Counters {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.e.Counters()
+}
+
+// run carries until wake can be read.
+func (p *pump) run(wake int) error {
+	// The thread is not let go: its exact timers end with it.
+	runtime.LockOSThread()
+	_ = unix.Prctl(unix.PR_SET_TIMERSLACK, 1, 0, 0, 0)
+	fds := []unix.PollFd{{Fd: int32(p.from), Events: unix.POLLIN}, {Fd: int32(wake), Events: unix.POLLIN}}
+	comes := true
+	for {
+		wait, err := p.step(comes)
+		if err != nil {
+			return err
+		}
+		until := p.now() + wait
+		n, err := poll(fds, wait)
+		switch {
+		case err != nil:
+			return err
+		case fds[1].Revents != 0:
+			return nil
+		case n == 0 && wait > 0:
+			p.learn(p.now() - until)
+		}
+		comes = fds[0].Revents != 0
+	}
+}
+
+// learn keeps the mean of what waking up takes.
+func (p *pump) learn(late time.Duration) {
+	p.lead += (min(late, longestLead) - p.lead) / 8
+}
+
+// step takes what has come, where something has, delivers what is due, and returns how
+// long there is nothing to do.
+func (p *pump) step(comes bool) (wait time.Duration, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for range readsAtOnce {
+		if !comes {
+			break
+		}
+		if comes, err = p.read(); err != nil {
+			return 0, err
+		}
+		p.deliver(p.now())
+	}
+	now := p.now()
+	p.deliver(now)
+	at, holds := p.e.Next()
+	switch {
+	case comes:
+		return 0, nil
+	case !holds:
+		return forever, nil
+	}
+	return max(at-p.lead-now, 0), nil
+}
+
+// read takes one frame; false where none has come.
+func (p *pump) read() (more bool, err error) {
+	n, errno := readFD(p.from, p.room)
+	switch errno {
+	case 0:
+		if n < packetAt { // nothing more comes from a device that gives no frames
+			return false, errGone
+		}
+	case unix.EAGAIN:
+		return false, nil
+	case unix.EINTR:
+		return true, nil
+	case unix.EBADFD, unix.ENETDOWN, unix.ENXIO, unix.ENODEV:
+		return false, errGone
+	default:
+		return false, os.NewSyscallError("read", errno)
+	}
+	f := p.frames.scratch(p.room[:n])
+	f.parse()
+	if p.e.Idle() {
+		p.write(f.data, nil)
+		p.e.Passed(f.segments, f.bytes())
+		return true, nil
+	}
+	held := p.frames.hold(f)
+	marks, now := f.marks(), p.now()
+	for i := range held.segments {
+		held.refs += p.e.Put(now, held.size(i), marks, piece{held, i})
+	}
+	if held.refs == 0 {
+		p.frames.free(held)
+	}
+	return true, nil
+}
+
+// deliver writes what is due, or almost.
+func (p *pump) deliver(now time.Duration) {
+	by := now + early
+	d, ok := p.e.Take(by)
+	for ok {
+		f, first, next := d.Payload.f, d.Payload.i, d.Payload.i+1
+		plain := !d.Mark && !d.Damaged
+		held := 1
+		var after emulator.Due[piece]
+		// What belongs together and is due together goes in one piece.
+		for {
+			after, ok = p.e.Take(by)
+			if !ok || !plain || after.Payload != (piece{f, next}) || after.Mark || after.Damaged {
+				break
+			}
+			next++
+			held++
+		}
+		head, rest := f.cut(first, next, p.head)
+		if plain {
+			p.write(head, rest)
+		} else {
+			p.writeChanged(f, &d, head, rest)
+		}
+		if f.refs -= held; f.refs == 0 {
+			p.frames.free(f)
+		}
+		d = after
+	}
+}
+
+// writeChanged writes a packet that is marked or damaged.
+func (p *pump) writeChanged(f *frame, d *emulator.Due[piece], head, rest []byte) {
+	whole := append(append(make([]byte, 0, len(head)+len(rest)), head...), rest...)
+	if d.Mark {
+		mark(whole, f.ethertype)
+	}
+	if d.Damaged {
+		damage(whole, d.Damage)
+	}
+	p.write(whole, nil)
+}
+
+// write gives a frame to the other end. What that does not take, because it is down or
+// has no memory, is lost, as on any link.
+func (p *pump) write(head, rest []byte) {
+	for writeFD(p.to, head, rest) == unix.EINTR {
+	}
+}
+
+// errGone says that an end is gone, as it is once its namespace ends.
+var errGone = errors.New("an end of the link is gone")
+
+// poll waits for a descriptor, for as long as wait says.
+func poll(fds []unix.PollFd, wait time.Duration) (n int, err error) {
+	var ts *unix.Timespec
+	if wait != forever {
+		t := unix.NsecToTimespec(int64(wait))
+		ts = &t
+	}
+	n, err = unix.Ppoll(fds, ts, nil)
+	switch {
+	case err == unix.EINTR:
+		fds[0].Revents, fds[1].Revents = 0, 0
+		return -1, nil
+	case err != nil:
+		return 0, os.NewSyscallError("ppoll", err)
+	case fds[1].Revents == 0 && fds[0].Revents&(unix.POLLERR|unix.POLLHUP|unix.POLLNVAL) != 0:
+		return 0, errGone
+	}
+	return n, nil
+}
+
+// readFD reads without telling the scheduler: it does not block.
+func readFD(fd int, b []byte) (int, syscall.Errno) {
+	n, _, errno := syscall.RawSyscall(unix.SYS_READ, uintptr(fd), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)))
+	return int(n), errno
+}
+
+// writeFD likewise writes a frame in two pieces.
+func writeFD(fd int, head, rest []byte) syscall.Errno {
+	if len(rest) == 0 {
+		_, _, errno := syscall.RawSyscall(unix.SYS_WRITE, uintptr(fd), uintptr(unsafe.Pointer(&head[0])), uintptr(len(head)))
+		return errno
+	}
+	v := [2]unix.Iovec{{Base: &head[0]}, {Base: &rest[0]}}
+	v[0].SetLen(len(head))
+	v[1].SetLen(len(rest))
+	_, _, errno := syscall.RawSyscall(unix.SYS_WRITEV, uintptr(fd), uintptr(unsafe.Pointer(&v[0])), 2)
+	return errno
+}
