@@ -12,8 +12,8 @@ import (
 // Numbers go in a line. Rates go by equal factors in equal times, since a rate of
 // 100 Mbit/s that loses 1 Mbit/s a second is hardly slower for a minute and a half, and
 // then gone. What has nothing in between is b's from the first moment: a distribution,
-// another kind of loss, cells, marks. Where one of the two has no rate, or no limit, the
-// other's holds all the way. Source: docs/links.md, "Ramps".
+// another kind of loss, cells, marks, traces. Where one of the two has no rate, or no
+// limit, the other's holds all the way. Source: docs/links.md, "Ramps".
 func blend(a, b shaping.Conditions, x float64) shaping.Conditions {
 	switch {
 	case x <= 0 || a == b:
@@ -44,9 +44,18 @@ func blend(a, b shaping.Conditions, x float64) shaping.Conditions {
 	} {
 		*f(&c) = lineShare(*f(&a), *f(&b), x)
 	}
+	switch { // a trace of delays has nothing between it and another delay
+	case b.DelayTrace == nil && b.Delay == 0:
+		c.DelayTrace = a.DelayTrace
+	case a.DelayTrace != nil:
+		c.Delay, c.Jitter = b.Delay, b.Jitter
+	}
+	if c.DelayTrace != nil {
+		c.Delay, c.Jitter, c.DelayCorrelation, c.Distribution = 0, 0, 0, nil
+	}
 	blendLoss(&c, &a, &b, x)
 	blendQueue(&c, &a, &b, x)
-	if c.Distribution == nil && a.Distribution != nil && b.Jitter == 0 {
+	if c.Distribution == nil && a.Distribution != nil && b.Jitter == 0 && c.DelayTrace == nil {
 		c.Distribution = a.Distribution // of the jitter that goes
 	}
 	return possible(c)
@@ -150,8 +159,8 @@ func blendQueue(c, a, b *shaping.Conditions, x float64) {
 			unit = 1000
 		}
 		c.Rate = max(uint64(math.Round(rate/unit)*unit), 8)
-	case b.Rate == 0:
-		c.Rate, c.PacketOverhead, c.CellSize, c.CellOverhead = a.Rate, a.PacketOverhead, a.CellSize, a.CellOverhead
+	case b.Rate == 0 && b.Trace == nil:
+		c.Rate, c.PacketOverhead, c.CellSize, c.CellOverhead, c.Trace = a.Rate, a.PacketOverhead, a.CellSize, a.CellOverhead, a.Trace
 	}
 	switch {
 	case a.Limit > 0 && b.Limit > 0:

@@ -115,9 +115,9 @@ type Finding struct {
 	Step *Step
 }
 
-// Lint explains conditions of steps that do something else than they seem to say, as
-// lint does, which is shaping.Lint or its like, each step on its own over what is below. What is so without the
-// step too is left out.
+// Lint explains conditions of steps that do something else than they seem to say, as lint
+// does, which is shaping.Lint or its like: each step on its own over what is below. What
+// is so without the step too is left out.
 func (t *Timeline) Lint(lint func(shaping.Link) []shaping.Finding) []Finding {
 	known := map[string]bool{}
 	for _, f := range lint(t.base) {
@@ -133,8 +133,8 @@ func (t *Timeline) Lint(lint func(shaping.Link) []shaping.Finding) []Finding {
 			}
 		}
 		for _, d := range directions {
-			below, own := t.base.Of(d).Rate, alone.Of(d).Rate
-			if s.In+s.Out > 0 && (below == 0) != (own == 0) {
+			below, own := t.base.Of(d), alone.Of(d)
+			if s.In+s.Out > 0 && (below.Rate == 0 && below.Trace == nil) != (own.Rate == 0 && own.Trace == nil) {
 				out = append(out, Finding{shaping.Finding{Direction: d, Name: "rate", Level: shaping.Note,
 					Text: "on the ramp the rate holds from the begin to the end, since there is none on the other side to go from"}, s})
 			}

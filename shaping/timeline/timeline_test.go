@@ -106,6 +106,24 @@ steps:
 	})
 }
 
+// A trace has nothing between it and anything else: it holds as long as its side has a
+// part.
+func TestRampOfTraces(t *testing.T) {
+	l := timeline(t, `
+down: {trace: lake.trace, queue: 300ms}
+up: {delay: 10ms, jitter: 1ms}
+steps:
+  - {name: away, during: 10s..20s, ramp: {in: 4s}, down: {rate: 1mbit, delay: 40ms}, up: {delay_trace: rtt.txt}}
+  - {name: back, during: 30s..40s, ramp: {in: 4s}, link: cable}
+`)
+	at(t, l, shaping.Down, map[string]string{
+		"10s": "trace=lake.trace,queue=300ms",
+		"12s": "delay=20ms,rate=1mbit,queue=300ms",
+		"32s": "delay=7ms,rate=5mbit,queue=200ms",
+	})
+	at(t, l, shaping.Up, map[string]string{"10s": "delay=10ms,jitter=1ms", "10.05s": "delay_trace=rtt.txt", "32s": "delay=12ms,jitter=500µs,rate=1mbit,queue=250ms"})
+}
+
 // Of several steps the later one wins, condition by condition; an outage is one whatever
 // is below it.
 func TestOverlap(t *testing.T) {
@@ -242,7 +260,7 @@ func TestLaws(t *testing.T) {
 		"{delay: 200ms}", "{delay: 30ms, jitter: 10ms}", "{jitter: 2ms}", "{loss: 5%}", "{loss: 5%, burst: 4}", "{loss: 100%}", "{burst: 2}",
 		"{gemodel: 1%/10%}", "{gemodel: 2%/20%/50%/1%}", "{state: 1%/20%}", "{rate: 1mbit}", "{rate: 100kbit, queue: 1s}", "{limit: 50}", "{queue: 20ms}",
 		"{delay: 10ms, jitter: 20ms, distribution: normal}", "{distribution: pareto}", "lte", "dsl", "geo", "{profile: 3g, loss: 2%}", "{delay: 0ms}", "{jitter: 0ms}",
-		"{slot: 10ms}", "{slot: 5ms/20ms, slot_packets: 4}", "{slot_delay: 5ms, slot_jitter: 1ms}", "{reorder: 5%}", "{duplicate: 1%}", "{corrupt: 1%, ecn: true}",
+		"{slot: 10ms}", "{slot: 5ms/20ms, slot_packets: 4}", "{slot_delay: 5ms, slot_jitter: 1ms}", "{reorder: 5%}", "{duplicate: 1%}", "{trace: lake.trace}", "{delay_trace: rtt.txt}", "{trace: lake.trace, queue: 300ms}", "{delay_trace: rtt.txt, loss: 1%}", "{corrupt: 1%, ecn: true}",
 	}
 	taken := 0
 	for n := range 600 {
