@@ -145,7 +145,11 @@ func TestGateProof(t *testing.T) {
 	for range runs {
 		for _, scenario := range scenarios {
 			for _, burn := range burns {
-				argv := append(slices.Clone(with), candidate, "gate", "-q", "--json", "--budget", "../../.ci/gate.yaml", "--baseline", baseline)
+				program := candidate
+				if burn == "0" { // equals are one program: asking the clock and a lock cost, too
+					program = baseline
+				}
+				argv := append(slices.Clone(with), program, "gate", "-q", "--json", "--budget", "../../.ci/gate.yaml", "--baseline", baseline)
 				argv = append(append(argv, flags...), "--scenario", scenario)
 				cmd := exec.Command(argv[0], argv[1:]...)
 				cmd.Env = append(os.Environ(), "HOME="+dir, burnVariable+"="+burn)
