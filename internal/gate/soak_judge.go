@@ -2,6 +2,7 @@ package gate
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/understudy-proxy/understudy/internal/timing"
@@ -35,9 +36,10 @@ var vitals = []vital{
 	{"threads", UnitCount, func(v *Vitals) int64 { return v.Threads }, false},
 }
 
-// soakWindows are how many pieces the samples are cut into: a trend is drawn
-// through their medians, so that a collection's sawtooth or a burst is one point
-// among many, and neighbours depend little on each other.
+// soakWindows are how many pieces the samples are cut into: a trend is drawn through
+// what is there for three quarters of each. What leaks stays; a collection's sawtooth
+// or goroutines that come for a burst do not, and neighbouring windows depend little
+// on each other.
 const soakWindows = 30
 
 // growth is the trend of each of the vitals per hour, judged by what o allows. The
@@ -61,7 +63,7 @@ func growth(samples []Sample, o SoakOptions) ([]Metric, error) {
 		for w := range windows {
 			part := samples[w*len(samples)/windows : (w+1)*len(samples)/windows]
 			at := part[0].At + (part[len(part)-1].At-part[0].At)/2
-			x, y = append(x, at.Hours()), append(y, medianOf(part, v.of))
+			x, y = append(x, at.Hours()), append(y, floorOf(part, v.of))
 		}
 		iv, err := timing.Trend(x, y, o.Level)
 		if err != nil {
@@ -72,6 +74,16 @@ func growth(samples []Sample, o SoakOptions) ([]Metric, error) {
 		m.judge()
 	}
 	return metrics, nil
+}
+
+// floorOf is the lower quartile of one figure of the samples.
+func floorOf(samples []Sample, of func(*Vitals) int64) float64 {
+	values := make([]float64, len(samples))
+	for i := range samples {
+		values[i] = float64(of(&samples[i].Vitals))
+	}
+	slices.Sort(values)
+	return timing.Quantile(values, 0.25)
 }
 
 // soakLimit is per hour; a soak of less is allowed as much in all.
@@ -164,7 +176,7 @@ type SoakedReport struct {
 	Verdict     Verdict `json:"verdict"`
 	Failure     string  `json:"failure,omitempty"` // it died, did not end, or answered nothing
 	Counts      Counts  `json:"requests"`
-	// Metrics are trends per hour, with the medians of the windows as Pairs; and
+	// Metrics are trends per hour, with the lower quartiles of the windows as Pairs; and
 	// what was left over after the load.
 	Metrics []Metric `json:"metrics"`
 	Before  Vitals   `json:"idle_before"`

@@ -8,8 +8,6 @@ import (
 	"strings"
 	"sync"
 	"time"
-
-	"github.com/understudy-proxy/understudy/internal/timing"
 )
 
 // soaking is a scenario with its load and what was found so far.
@@ -217,13 +215,4 @@ func (s *soaking) settle(ctx context.Context, want *Vitals) (last Vitals, err er
 // back reports whether v is the idle level again.
 func (s *soaking) back(want, v Vitals) bool {
 	return !slices.ContainsFunc(returned(want, v, s.report.Connections), func(m Metric) bool { return m.Verdict != Pass })
-}
-
-// medianOf is the median of one figure of the samples.
-func medianOf(samples []Sample, of func(*Vitals) int64) float64 {
-	values := make([]float64, len(samples))
-	for i := range samples {
-		values[i] = float64(of(&samples[i].Vitals))
-	}
-	return timing.Median(values)
 }
