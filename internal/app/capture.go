@@ -46,6 +46,8 @@ func (p *parts) captures() bool {
 func (p *parts) prepareCapture() error {
 	if p.captures() {
 		p.ahead = gateway.Prepare(p.commandStreams(), p.asks())
+	} else {
+		gateway.Unprepare()
 	}
 	return nil
 }
