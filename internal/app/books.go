@@ -50,11 +50,11 @@ func (b *books) ConnClosed(c *wire.Conn, end proxy.ConnEnd) {
 	b.gate.left(c)
 }
 
-// refused books a connection that a rule refused before it was made.
-func (b *books) refused(client, host, rule string) {
+// refused books a connection that was refused before it was made, and why.
+func (b *books) refused(client, host, reason string) {
 	b.ledger.ConnOpened()
 	b.ledger.ConnClosed(recorder.Connection{
-		Door: doorOfCommand, Client: client, Host: host, Fate: recorder.Refused, Reason: "rule " + rule,
+		Door: doorOfCommand, Client: client, Host: host, Fate: recorder.Refused, Reason: reason,
 	})
 	b.metrics.Connection(string(recorder.Refused))
 }

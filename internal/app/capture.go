@@ -46,6 +46,8 @@ func (p *parts) captures() bool {
 func (p *parts) prepareCapture() error {
 	if p.captures() {
 		p.ahead = gateway.Prepare(p.commandStreams(), p.asks())
+	} else {
+		gateway.Unprepare()
 	}
 	return nil
 }
@@ -73,7 +75,7 @@ func (p *parts) captured(ctx context.Context, drain func(), serve *errgroup.Grou
 	}
 	o := p.commandStreams()
 	o.Argv, o.Env, o.Files, o.Ahead = p.o.Command, environment(os.Environ(), t.env), t.files, p.ahead
-	o.Admission = p.admission()
+	o.Admission, o.Refused = p.admission(), p.nobodyThere
 	o.Resolver = &resolver{p.engine, p.books, p.log, p.start}
 	for _, pub := range p.c.Publish {
 		o.Publish = append(o.Publish, gateway.Publish{On: pub.On, Port: pub.Port})

@@ -124,6 +124,12 @@ func unmapped(a *net.TCPAddr) netip.AddrPort {
 	return netip.AddrPortFrom(at.Addr().Unmap(), at.Port())
 }
 
+// nobodyThere books a connection to a port of the loopback on which neither the
+// command nor the host listens: a dead dependency, or one that is waited for.
+func (p *parts) nobodyThere(conn gateway.Connection) {
+	p.books.refused(conn.From.Addr().String(), hostFor(conn.To, conn.Host), "nothing listens there")
+}
+
 // asks reports whether connections of the command are asked about: there are rules,
 // or may come to be, or there may be nobody behind what is replayed.
 func (p *parts) asks() bool { return len(p.places) > 0 || p.replays() }
@@ -144,6 +150,7 @@ func (p *parts) admission() func(context.Context, gateway.Connection) gateway.Ad
 	}
 	return func(ctx context.Context, conn gateway.Connection) gateway.Admission {
 		if a := reachable(ctx, conn); a != gateway.Admit {
+			p.nobodyThere(conn)
 			return a
 		}
 		host := hostFor(conn.To, conn.Host)
@@ -151,7 +158,7 @@ func (p *parts) admission() func(context.Context, gateway.Connection) gateway.Ad
 		if refusal != fixtures.RefuseConnection {
 			return gateway.Admit
 		}
-		p.books.refused(conn.From.Addr().String(), host, rule)
+		p.books.refused(conn.From.Addr().String(), host, "rule "+rule)
 		return gateway.Refuse
 	}
 }

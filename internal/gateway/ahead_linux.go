@@ -1,13 +1,8 @@
 package gateway
 
 import (
-	"errors"
-	"fmt"
 	"os"
 	"sync"
-	"syscall"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/understudy-proxy/understudy/internal/gateway/link"
 	"github.com/understudy-proxy/understudy/internal/gateway/nat"
@@ -16,145 +11,95 @@ import (
 
 // ahead is a shim that builds before it is known what is to run.
 type ahead struct {
-	order shim.Order // written by begin alone
+	order shim.Order // what it is to build; begin knows the first part, and begun the rest
 	done  chan struct{}
 
 	// What follows is there when done is closed.
-	pid    int
-	parent *shim.Line
-	file   *os.File // where the order and the command are written
-	err    error
+	spawned *shim.Spawned
+	err     error
 
 	used sync.Once // by tell, or by Close
 }
 
-// begin executes a shim.
+// begin lets a shim build: the early one, if there is one and it will do.
 func begin(o *Options, asks, probe bool) *Ahead {
 	a := &Ahead{ahead{done: make(chan struct{}), order: shim.Order{
-		Inherited: inherited(), UserNamespace: shim.Powers() != nil, Probe: probe, IPv6: !o.NoIPv6, AskOutside: asks,
+		UserNamespace: shim.Powers() != nil, Probe: probe, IPv6: !o.NoIPv6, AskOutside: asks,
 		Carry: o.Carry, Between: o.Between,
 	}}}
+	streams := [3]uintptr{0, 1, 2}
+	for i, f := range []*os.File{o.Stdin, o.Stdout, o.Stderr} {
+		if f != nil {
+			streams[i] = f.Fd()
+		}
+	}
+	early := shim.TakeEarly()
+	if early != nil && (o.Dir != "" || streams != [3]uintptr{0, 1, 2}) {
+		early.Told()
+		early.End()
+		early = nil
+	}
 	go func() { // ends with the shim's execution: tell and Close wait for it
 		defer close(a.done)
-		a.err = a.spawn(o)
+		a.spawned, a.err = early, nil
+		if early == nil {
+			a.spawned, a.err = shim.Spawn(o.Dir, streams)
+		}
+		if a.err == nil {
+			a.err = a.begun()
+		}
 	}()
 	return a
 }
 
-// tell makes the shim's line the caller's, and says what is to run.
-func (a *ahead) tell(what *shim.Command) (parent *shim.Line, err error) {
-	err = os.ErrClosed
+// begun tells the shim what to build.
+func (a *ahead) begun() error {
+	s := a.spawned
+	a.order.Inherited, a.order.NamespaceFD, a.order.InnerFD = s.Inherited, s.NamespaceFD, s.NamespaceFD+1
+	err := fill(&a.order)
+	if err == nil {
+		err = s.Tell(shim.TellsOrder, a.order.Encode())
+	}
+	if err != nil {
+		s.Told()
+		s.End()
+	}
+	return err
+}
+
+// tell says what is to run. From then on the shim is the caller's.
+func (a *ahead) tell(what *shim.Command) error {
+	err := os.ErrClosed
 	a.used.Do(func() {
 		<-a.done
 		if err = a.err; err != nil {
 			return
 		}
-		parent = a.parent
-		defer a.file.Close()
-		// That the shim is gone is seen later, with what it said.
-		if err = write(a.file, parent, shim.TellsCommand, what.Encode()); err != nil && !errors.Is(err, unix.EPIPE) {
-			a.end()
-			return
+		err = a.spawned.Tell(shim.TellsCommand, what.Encode())
+		a.spawned.Told()
+		if err != nil {
+			a.spawned.End()
 		}
-		err = nil
 	})
-	return parent, err
+	return err
 }
 
 func (a *ahead) close() {
 	a.used.Do(func() {
 		<-a.done
 		if a.err == nil {
-			_ = a.file.Close()
-			a.end()
+			a.spawned.Told()
+			a.spawned.End()
 		}
 	})
 }
 
-// end ends a shim that runs nothing yet: it does when its line breaks.
-func (a *ahead) end() {
-	a.parent.Close()
-	for {
-		if _, err := unix.Wait4(a.pid, nil, 0, nil); err != unix.EINTR {
-			return
-		}
+// unprepare ends an early shim for which there is no use.
+func unprepare() {
+	if early := shim.TakeEarly(); early != nil {
+		early.Told()
+		early.End()
 	}
-}
-
-// write appends to the file, whose offset the shim shares, what it then is told of.
-func write(file *os.File, to *shim.Line, kind shim.Kind, b []byte) error {
-	if _, err := unix.Pwrite(int(file.Fd()), b, sizeOf(file)); err != nil {
-		return fmt.Errorf("write the order: %w", err)
-	}
-	return to.Send(shim.Note{Kind: kind, Number: len(b)})
-}
-
-// sizeOf is a file's size; 0 where that is not known.
-func sizeOf(file *os.File) int64 {
-	info, err := file.Stat()
-	if err != nil {
-		return 0
-	}
-	return info.Size()
-}
-
-// spawn executes this program as a shim in new namespaces, and writes its order
-// while it starts.
-func (a *ahead) spawn(o *Options) error {
-	what := &a.order
-	memory, err := unix.MemfdCreate("understudy", unix.MFD_CLOEXEC)
-	if err != nil {
-		return os.NewSyscallError("memfd_create", err)
-	}
-	file := os.NewFile(uintptr(memory), "order")
-	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		_ = file.Close()
-		return os.NewSyscallError("socketpair", err)
-	}
-	a.parent, a.file = shim.NewLine(pair[0]), file
-
-	// The shim gets what this process has inherited, each under its own number
-	// (make's job server, a service manager's sockets), then the order, the line to
-	// this process, and two numbers that are to be its own.
-	attr := &syscall.ProcAttr{Dir: o.Dir, Files: shim.SameFiles(what.Inherited), Sys: &syscall.SysProcAttr{
-		Cloneflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWNS,
-		Setpgid:    true, // so that the terminal's signals reach the command alone
-	}}
-	for i, f := range []*os.File{o.Stdin, o.Stdout, o.Stderr} {
-		if f != nil {
-			attr.Files[i] = f.Fd()
-		}
-	}
-	orderFD := len(attr.Files)
-	lineFD := orderFD + 1
-	what.NamespaceFD, what.InnerFD = orderFD+2, orderFD+3
-	// The last two keep those numbers free of what the shim opens, until they are that.
-	attr.Files = append(attr.Files, file.Fd(), uintptr(pair[1]), file.Fd(), file.Fd())
-	attr.Env = shim.Environ(lineFD, orderFD)
-	if what.UserNamespace {
-		attr.Sys.Cloneflags |= syscall.CLONE_NEWUSER
-		uid, gid := os.Geteuid(), os.Getegid()
-		attr.Sys.UidMappings = []syscall.SysProcIDMap{{ContainerID: uid, HostID: uid, Size: 1}}
-		attr.Sys.GidMappings = []syscall.SysProcIDMap{{ContainerID: gid, HostID: gid, Size: 1}}
-		attr.Sys.AmbientCaps = shim.Builders
-	}
-	a.pid, err = syscall.ForkExec("/proc/self/exe", []string{shim.Name}, attr)
-	_ = unix.Close(pair[1])
-	if err != nil {
-		a.parent.Close()
-		_ = file.Close()
-		return fmt.Errorf("execute itself in new namespaces: %w", err)
-	}
-	if err = fill(what); err == nil {
-		err = write(file, a.parent, shim.TellsOrder, what.Encode())
-	}
-	if err != nil && !errors.Is(err, unix.EPIPE) { // that it is gone is seen later
-		_ = file.Close()
-		a.end()
-		return err
-	}
-	return nil
 }
 
 // fill writes into the order what is to be sent to the kernel.

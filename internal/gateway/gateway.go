@@ -30,6 +30,10 @@ type Ahead struct{ ahead }
 // follow.
 func Prepare(o Options, asks bool) *Ahead { return begin(&o, asks, false) }
 
+// Unprepare tells that no command will be captured: what this program has begun by
+// itself, because its command line looked as if, is taken back.
+func Unprepare() { unprepare() }
+
 // Close takes back what Start has not used. Nil is allowed, and a second call does
 // nothing.
 func (a *Ahead) Close() {

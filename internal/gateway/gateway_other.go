@@ -36,6 +36,8 @@ func begin(*Options, bool, bool) *Ahead { return &Ahead{} }
 
 func (*ahead) close() {}
 
+func unprepare() {}
+
 // capture is never made here: start fails.
 type capture struct {
 	listeners []net.Listener

@@ -35,6 +35,10 @@ type Options struct {
 	// It is called from many goroutines; while it thinks, that client waits.
 	Admission func(context.Context, Connection) Admission
 
+	// Refused is told of each connection that was refused where Admission is nil. It is
+	// called from many goroutines; nil hears nothing.
+	Refused func(Connection)
+
 	// Ahead is where Prepare has begun; nil begins now. It is used up by Start.
 	Ahead *Ahead
 

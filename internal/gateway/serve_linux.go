@@ -74,7 +74,13 @@ func (c *capture) serve(o *Options) error {
 	c.asksFirst = c.files[shim.AskInside] != nil && (o.Admission == nil || c.files[shim.AskOutside] != nil)
 	decide := o.Admission
 	if decide == nil {
-		decide = onlyListening
+		decide = func(ctx context.Context, conn Connection) Admission {
+			a := onlyListening(ctx, conn)
+			if a == Refuse && o.Refused != nil {
+				o.Refused(conn)
+			}
+			return a
+		}
 	}
 	for _, r := range []shim.Role{shim.AskOutside, shim.AskInside} {
 		if f := c.files[r]; f != nil {

@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"syscall"
 
@@ -56,12 +55,12 @@ func open(ctx context.Context, o *Options, what shim.Command, progress func(Step
 		a.Close()
 		a = begin(o, o.Admission != nil, progress != nil)
 	}
-	parent, err := a.tell(&what)
+	err := a.tell(&what)
 	user := a.order.UserNamespace
 	if err != nil {
 		return nil, explain(StepStart, err, user)
 	}
-	c := newCapture(a.pid, parent, o)
+	c := newCapture(a.spawned.PID, a.spawned.Line, o)
 	c.stopWatching = context.AfterFunc(ctx, c.kill)
 	if err := c.receiveSockets(user, progress); err != nil {
 		_ = c.close()
@@ -81,26 +80,6 @@ func open(ctx context.Context, o *Options, what shim.Command, progress func(Step
 func hasIPv6() bool {
 	_, err := os.Stat("/proc/net/if_inet6")
 	return err == nil
-}
-
-// inherited returns the descriptors above the standard streams that whoever
-// started this process meant its programs to have. Go's own close on exec.
-func inherited() (all []int) {
-	entries, err := os.ReadDir("/proc/self/fd")
-	if err != nil {
-		return nil
-	}
-	for _, e := range entries {
-		var fd int
-		if _, err := fmt.Sscan(e.Name(), &fd); err != nil || fd < 3 || fd > 255 {
-			continue
-		}
-		if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err == nil && flags&unix.FD_CLOEXEC == 0 {
-			all = append(all, fd)
-		}
-	}
-	slices.Sort(all)
-	return all
 }
 
 // lookUp finds a program as a shell does: in the command's own PATH, and from

@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -124,7 +125,16 @@ func TestDependencyOnTheHostsLoopback(t *testing.T) {
 	if !r.Asks() {
 		t.Skip("this kernel has no NFQUEUE")
 	}
-	_, out = run(t, gateway.Options{}, "dial", "127.0.0.1:1", "[::1]:1", "127.0.0.1:"+four)
+	told := make(chan string, 8)
+	o := gateway.Options{Refused: func(conn gateway.Connection) { told <- conn.To.String() }}
+	_, out = run(t, o, "dial", "127.0.0.1:1", "[::1]:1", "127.0.0.1:"+four)
+	close(told)
+	var refused []string
+	for to := range told {
+		refused = append(refused, to)
+	}
+	slices.Sort(refused)
+	equal(t, "told of as refused", strings.Join(refused, " "), "127.0.0.1:1 [::1]:1")
 	equal(t, "dialled", out, "127.0.0.1:1 refused\n[::1]:1 refused\n127.0.0.1:"+four+" connected")
 }
 

@@ -6,8 +6,7 @@ import (
 	"syscall"
 )
 
-// A process is a shim if both its first argument and this variable say so: a
-// look at the variable costs other processes nothing.
+// A process is a shim if both its first argument and this variable say so.
 const (
 	Name     = "understudy-gateway"
 	Variable = "UNDERSTUDY_GATEWAY"
@@ -19,13 +18,15 @@ func Environ(line, order int) []string {
 	return []string{Variable + "=" + strconv.Itoa(line) + " " + strconv.Itoa(order), "GOGC=off", "GOMAXPROCS=2"}
 }
 
-// init takes the process over if it is a shim. The runtime keeps init on the
+// init takes the process over if it is a shim, or executes one. The runtime keeps init on the
 // process's first thread. Only there is the network namespace that of the process
 // (/proc/PID/ns/net), and it must not end before the command: the kernel kills
 // the command then.
 func init() {
+	args := arguments()
 	text, ok := syscall.Getenv(Variable)
-	if !ok || firstArgument() != Name {
+	if !ok || len(args) == 0 || args[0] != Name {
+		spawnEarly(args)
 		return
 	}
 	runtime.LockOSThread()
@@ -39,23 +40,6 @@ func init() {
 		}
 	}
 	syscall.Exit(2)
-}
-
-// firstArgument is os.Args[0], which package os has not read yet.
-func firstArgument() string {
-	fd, err := syscall.Open("/proc/self/cmdline", syscall.O_RDONLY|syscall.O_CLOEXEC, 0)
-	if err != nil {
-		return ""
-	}
-	defer func() { _ = syscall.Close(fd) }()
-	buf := make([]byte, len(Name)+1)
-	n, _ := syscall.Read(fd, buf)
-	for i := range max(n, 0) {
-		if buf[i] == 0 {
-			return string(buf[:i])
-		}
-	}
-	return ""
 }
 
 // process is the shim.
