@@ -176,7 +176,7 @@ func (s *session) refuses(host string) fixtures.Refusal {
 
 // refused notes that a rule refused the connection.
 func (s *session) refused(host string, p protocol) {
-	s.end = ConnEnd{Fate: ConnRefused, Reason: "rule " + s.rule, Host: host, Protocol: string(p)}
+	s.end = ConnEnd{Fate: ConnRefused, Reason: "rule " + s.rule, Rule: s.rule, Host: host, Protocol: string(p)}
 }
 
 // drop notes that the connection could not be served.

@@ -101,6 +101,8 @@ type ConnEnd struct {
 	Fate ConnFate
 	// Reason says why it was not captured, or what broke it; "" for nothing to say.
 	Reason string
+	// Rule is the rule that refused it; "" for none.
+	Rule string
 	// Untrusted is set where the client broke off the TLS handshake with us: most
 	// likely it does not trust our CA.
 	Untrusted bool

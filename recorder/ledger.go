@@ -79,6 +79,7 @@ type Connection struct {
 	Protocol string `json:"protocol"`
 	Fate     Fate   `json:"fate"` // an unknown one is booked as Dropped
 	Reason   string `json:"reason,omitempty"`
+	Rule     string `json:"rule,omitempty"` // the rule that refused it
 	// Untrusted is set where the client broke off the TLS handshake with us: most
 	// likely it does not trust our authority.
 	Untrusted bool  `json:"untrusted,omitempty"`
@@ -166,6 +167,9 @@ func (l *Ledger) ConnOpened() {
 
 // ConnClosed books the end of a connection that ConnOpened began.
 func (l *Ledger) ConnClosed(c Connection) {
+	if c.Rule != "" {
+		l.fired(c.Rule)
+	}
 	l.connMu.Lock()
 	defer l.connMu.Unlock()
 	key := hostKey{l.hosts.admit(c.Host), l.names.admit(c.Protocol)}
@@ -257,10 +261,15 @@ func (l *Ledger) Resolved(p *fixtures.NamePlan) {
 		l.resolved.Injected += p.Hold
 	}
 	l.nameMu.Unlock()
+	l.fired(p.Fired...)
+}
+
+// fired counts rules of what is not an exchange, and comes more seldom.
+func (l *Ledger) fired(rules ...string) {
 	s := &l.shards[0]
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	l.fire(s, p.Fired)
+	l.fire(s, rules)
 }
 
 // indexOf is the index of v in list, or the last one.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -250,5 +251,18 @@ func TestEmptyReport(t *testing.T) {
 	var b bytes.Buffer
 	if err := s.Text(&b); err != nil || strings.Contains(b.String(), "NaN") || strings.Count(b.String(), "\n") != 2 {
 		t.Errorf("report of nothing = %q, %v, want two lines", b.String(), err)
+	}
+}
+
+// A rule that refuses connections is counted like one that touches exchanges.
+func TestLedgerCountsRulesOfRefusedConnections(t *testing.T) {
+	l := NewLedger(0)
+	for range 2 {
+		l.ConnOpened()
+		l.ConnClosed(Connection{Host: "shut.test", Fate: Refused, Reason: "rule shut", Rule: "shut"})
+	}
+	l.Finish(&Entry{Host: "shut.test", Fired: []string{"shut"}})
+	if got, want := l.Snapshot().Rules, []RuleRow{{Name: "shut", Fired: 3}}; !slices.Equal(got, want) {
+		t.Errorf("got %+v, want %+v", got, want)
 	}
 }

@@ -44,23 +44,36 @@ func (b *books) ConnOpened(*wire.Conn) { b.ledger.ConnOpened() }
 func (b *books) ConnClosed(c *wire.Conn, end proxy.ConnEnd) {
 	b.ledger.ConnClosed(recorder.Connection{
 		Door: c.Door, Client: clientOf(c.Client), Host: end.Host, Protocol: end.Protocol,
-		Fate: recorder.Fate(end.Fate), Reason: end.Reason, Untrusted: end.Untrusted, BytesIn: end.BytesIn, BytesOut: end.BytesOut,
+		Fate: recorder.Fate(end.Fate), Reason: end.Reason, Rule: end.Rule, Untrusted: end.Untrusted, BytesIn: end.BytesIn, BytesOut: end.BytesOut,
 	})
 	b.metrics.Connection(string(end.Fate))
+	b.firedAtDoor(end.Rule)
 	b.gate.left(c)
 }
 
-// refused books a connection that was refused before it was made, and why.
-func (b *books) refused(client, host, reason string) {
+// refused books a connection that was refused before it was made, and why: by a rule,
+// or by none.
+func (b *books) refused(client, host, reason, rule string) {
 	b.ledger.ConnOpened()
 	b.ledger.ConnClosed(recorder.Connection{
-		Door: doorOfCommand, Client: client, Host: host, Fate: recorder.Refused, Reason: reason,
+		Door: doorOfCommand, Client: client, Host: host, Fate: recorder.Refused, Reason: reason, Rule: rule,
 	})
 	b.metrics.Connection(string(recorder.Refused))
+	b.firedAtDoor(rule)
 }
 
 // resolved books a name that a captured command asked for.
-func (b *books) resolved(p *fixtures.NamePlan) { b.ledger.Resolved(p) }
+func (b *books) resolved(p *fixtures.NamePlan) {
+	b.ledger.Resolved(p)
+	b.metrics.Fired(p.Fired...)
+}
+
+// firedAtDoor counts the rule that refused a connection; the ledger has it with that.
+func (b *books) firedAtDoor(rule string) {
+	if rule != "" {
+		b.metrics.Fired(rule)
+	}
+}
 
 func (b *books) ExchangeBegun(x *proxy.Exchange) {
 	b.metrics.Begin(x.Request.Method, x.Request.Scheme)

@@ -127,7 +127,7 @@ func unmapped(a *net.TCPAddr) netip.AddrPort {
 // nobodyThere books a connection to a port of the loopback on which neither the
 // command nor the host listens: a dead dependency, or one that is waited for.
 func (p *parts) nobodyThere(conn gateway.Connection) {
-	p.books.refused(conn.From.Addr().String(), hostFor(conn.To, conn.Host), "nothing listens there")
+	p.books.refused(conn.From.Addr().String(), hostFor(conn.To, conn.Host), "nothing listens there", "")
 }
 
 // asks reports whether connections of the command are asked about: there are rules,
@@ -158,7 +158,7 @@ func (p *parts) admission() func(context.Context, gateway.Connection) gateway.Ad
 		if refusal != fixtures.RefuseConnection {
 			return gateway.Admit
 		}
-		p.books.refused(conn.From.Addr().String(), host, "rule "+rule)
+		p.books.refused(conn.From.Addr().String(), host, "rule "+rule, rule)
 		return gateway.Refuse
 	}
 }

@@ -122,7 +122,7 @@ func NewMetrics(o Options) *Metrics {
 
 		upstream: histogram("understudy_upstream_seconds", "Time of an exchange spent waiting for the upstream.", durationBuckets),
 
-		fired:   counters("understudy_rule_fired_total", "Exchanges that a rule touched.", "rule"),
+		fired:   counters("understudy_rule_fired_total", "Exchanges, connections and names that a rule touched.", "rule"),
 		conns:   counters("understudy_connections_total", "Closed client connections by what was done with them.", "fate"),
 		reloads: counters("understudy_rules_reloads_total", "Changed rule files by whether they were taken over.", "result"),
 		misses: prometheus.NewCounter(prometheus.CounterOpts{Name: "understudy_misses_total",
@@ -207,7 +207,13 @@ func (m *Metrics) Observe(e *Exchange) {
 	if e.Outcome == "miss" {
 		m.misses.Inc()
 	}
-	for _, rule := range e.Fired {
+	m.Fired(e.Fired...)
+}
+
+// Fired counts rules that touched something. Observe does so with an exchange's.
+func (m *Metrics) Fired(rules ...string) {
+	var scratch [128]byte
+	for _, rule := range rules {
 		m.fired.WithLabelValues(valid(m.rules.get(append(scratch[:0], rule...)))).Inc()
 	}
 }
