@@ -42,6 +42,7 @@ type pump struct {
 	from, to int // from is the pump's own, to is the other's
 	begin    time.Time
 	lead     time.Duration // what waking up has lately taken
+	latest   time.Duration // when the last frame came
 	room     []byte        // of one frame that is read
 	head     []byte        // of one frame that is cut
 	frames   frames
@@ -60,7 +61,7 @@ func (p *pump) now() time.Duration { return time.Since(p.begin) }
 func (p *pump) change(c shaping.Conditions, seed uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.e.Change(p.now(), c, seed)
+	p.e.Change(max(p.now(), p.latest), c, seed)
 }
 
 func (p *pump) counters() shaping.Counters {
@@ -75,9 +76,9 @@ func (p *pump) run(wake int) error {
 	runtime.LockOSThread()
 	_ = unix.Prctl(unix.PR_SET_TIMERSLACK, 1, 0, 0, 0)
 	fds := []unix.PollFd{{Fd: int32(p.from), Events: unix.POLLIN}, {Fd: int32(wake), Events: unix.POLLIN}}
-	comes := true
+	comes, slept := true, false
 	for {
-		wait, err := p.step(comes)
+		wait, err := p.step(comes, slept)
 		if err != nil {
 			return err
 		}
@@ -92,6 +93,7 @@ func (p *pump) run(wake int) error {
 			p.learn(p.now() - until)
 		}
 		comes = fds[0].Revents != 0
+		slept = comes && wait != 0
 	}
 }
 
@@ -101,15 +103,20 @@ func (p *pump) learn(late time.Duration) {
 }
 
 // step takes what has come, where something has, delivers what is due, and returns how
-// long there is nothing to do.
-func (p *pump) step(comes bool) (wait time.Duration, err error) {
+// long there is nothing to do. What woke this thread up came as long ago as that takes.
+func (p *pump) step(comes, slept bool) (wait time.Duration, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for range readsAtOnce {
 		if !comes {
 			break
 		}
-		if comes, err = p.read(); err != nil {
+		came := p.now()
+		if slept {
+			came, slept = max(came-p.lead, p.latest), false
+		}
+		p.latest = came
+		if comes, err = p.read(came); err != nil {
 			return 0, err
 		}
 		p.deliver(p.now())
@@ -126,8 +133,8 @@ func (p *pump) step(comes bool) (wait time.Duration, err error) {
 	return max(at-p.lead-now, 0), nil
 }
 
-// read takes one frame; false where none has come.
-func (p *pump) read() (more bool, err error) {
+// read takes one frame that came at a moment; false where none has come.
+func (p *pump) read(came time.Duration) (more bool, err error) {
 	n, errno := readFD(p.from, p.room)
 	switch errno {
 	case 0:
@@ -151,9 +158,9 @@ func (p *pump) read() (more bool, err error) {
 		return true, nil
 	}
 	held := p.frames.hold(f)
-	marks, now := f.marks(), p.now()
+	marks := f.marks()
 	for i := range held.segments {
-		held.refs += p.e.Put(now, held.size(i), marks, piece{held, i})
+		held.refs += p.e.Put(came, held.size(i), marks, piece{held, i})
 	}
 	if held.refs == 0 {
 		p.frames.free(held)
