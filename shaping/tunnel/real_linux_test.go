@@ -407,7 +407,14 @@ func spray(to string, n int) error {
 		return err
 	}
 	defer conn.Close()
-	for range n {
+	// In batches that a user's packet socket holds while the other process has no CPU.
+	const batch = 20
+	pause := time.NewTicker(time.Millisecond)
+	defer pause.Stop()
+	for i := range n {
+		if i%batch == 0 {
+			<-pause.C
+		}
 		_, _ = conn.Write([]byte("datagram")) // that one before was refused is no matter
 	}
 	return nil

@@ -64,9 +64,15 @@ func (b *Batch) bringUp(index int32) {
 	b.append(unix.RTM_NEWLINK, 0, []nl.NetlinkRequestData{isUp(index)})
 }
 
+// deviceQueue is how many packets a device holds until its process takes them: what
+// finds it full is lost without being counted, and on a busy machine a process may have
+// to wait for some ms.
+const deviceQueue = 10_000
+
 // bringUpAs appends a request to give the link's end its hardware address and bring it up.
 func (b *Batch) bringUpAs(e end) {
-	b.append(unix.RTM_NEWLINK, 0, []nl.NetlinkRequestData{isUp(Index), nl.NewRtAttr(unix.IFLA_ADDRESS, e.mac)})
+	b.append(unix.RTM_NEWLINK, 0, []nl.NetlinkRequestData{isUp(Index), nl.NewRtAttr(unix.IFLA_ADDRESS, e.mac),
+		nl.NewRtAttr(unix.IFLA_TXQLEN, nl.Uint32Attr(deviceQueue))})
 }
 
 func (b *Batch) append(kind, flags int, parts []nl.NetlinkRequestData) {
