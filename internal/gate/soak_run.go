@@ -50,7 +50,7 @@ func calibrate(ctx context.Context, all []*soaking, o SoakOptions) error {
 	for _, s := range all {
 		for _, w := range s.loads {
 			wg.Go(func() {
-				r, err := RunLoad(ctx, w.at.load(LoadOptions{Connections: w.connections, Duration: o.calibration()}))
+				r, err := firstAnswers(ctx, w.at.load(LoadOptions{Connections: w.connections, Duration: o.calibration()}))
 				w.rate = r.Throughput() * soakShare
 				if err == nil && (r.Errors > 0 || w.rate == 0) {
 					err = fmt.Errorf("%d requests answered, %d failed, the first with: %s", r.Requests, r.Errors, r.FirstError)
@@ -65,6 +65,18 @@ func calibrate(ctx context.Context, all []*soaking, o SoakOptions) error {
 	}
 	wg.Wait()
 	return errors.Join(found...)
+}
+
+// firstAnswers loads, again where nothing was answered yet: on a machine that is busy
+// with other things a short load may end before the first answer.
+func firstAnswers(ctx context.Context, o LoadOptions) (r LoadResult, err error) {
+	const tries = 10
+	for range tries {
+		if r, err = RunLoad(ctx, o); err != nil || r.Requests > 0 || r.Errors > 0 {
+			break
+		}
+	}
+	return r, err
 }
 
 // soakAll finds the idle levels, loads, samples, and finds the idle levels again.
