@@ -1,9 +1,11 @@
 package main
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"maps"
 	"os"
 	"os/exec"
@@ -23,12 +25,14 @@ const burnVariable = "UNDERSTUDY_INTERNAL_GATE_BURN"
 
 // burnSource is put into the copy of package proxy that the slower program is built
 // from. Requests pay it, a few of them for their neighbours: asking the clock costs, too.
+// Nobody waits for one that burns: parking and waking would be a cost on top.
 const burnSource = `package proxy
 
 import (
 	"os"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -36,7 +40,7 @@ import (
 
 var burning struct {
 	sync.Mutex
-	requests int
+	requests atomic.Int64
 	burnt    time.Duration
 }
 
@@ -50,11 +54,10 @@ func used() time.Duration {
 
 func burn() {
 	b := &burning
-	b.Lock()
-	defer b.Unlock()
-	if b.requests++; b.requests%8 != 0 {
+	if b.requests.Add(1)%64 != 0 || !b.TryLock() {
 		return
 	}
+	defer b.Unlock()
 	from := used()
 	now := from
 	for float64(b.burnt+now-from) < burnShare*float64(from-b.burnt) {
@@ -95,7 +98,9 @@ func buildWith(t *testing.T, dir, program, more, call string) {
 	}
 	overlay := map[string]map[string]string{"Replace": {}}
 	for name, text := range map[string]string{
-		"handle.go": string(head.ReplaceAllFunc(source, func(line []byte) []byte { return append(line, call+"\n"...) })), "more.go": more,
+		"handle.go": string(head.ReplaceAllFunc(source, func(line []byte) []byte {
+			return fmt.Appendf(nil, "%s %s\n", bytes.TrimSuffix(line, []byte("\n")), call)
+		})), "more.go": more,
 	} {
 		file := filepath.Join(dir, "over-"+name)
 		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
