@@ -9,7 +9,7 @@ LDFLAGS := -s -w -X github.com/understudy-proxy/understudy/internal/app.Version=
 TOOL    := $(GO) tool -modfile=tools/go.mod
 FUZZTIME ?= 10s
 
-.PHONY: help demo build test check bench perf gate-ci soak perf-peers lint fmt fuzz deps clean
+.PHONY: help demo build test check bench perf gate-ci soak perf-peers links lint fmt fuzz deps clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -48,6 +48,11 @@ perf-peers: build ## measure understudy beside other proxies and stubs
 	$(GO) build -C tools/peers -trimpath -o $(PEERS)/peers .
 	-$(GO) build -C tools/peers -trimpath -o $(PEERS)/toxiproxy github.com/Shopify/toxiproxy/v2/cmd/server
 	$(PEERS)/peers -understudy $(BIN) -cache $(PEERS) $(PEERS_FLAGS)
+
+LINKS_FLAGS ?=
+links: build ## what TCP makes of each profile of a link, beside theory: 5 minutes, needs iperf3
+	$(GO) build -C tools/links -trimpath -o $(CURDIR)/bin/links .
+	bin/links -understudy $(BIN) $(LINKS_FLAGS)
 
 lint: ## vet, format and import arrows
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "not gofmt-ed:"; gofmt -l $$(git ls-files '*.go'); exit 1; }

@@ -16,7 +16,7 @@ import (
 // TestMain lets the stories run this test binary as understudy.
 func TestMain(m *testing.M) {
 	app.Shim() // where a story captures a command
-	testscript.Main(m, map[string]func(){"understudy": main, "fetch": unaware, "roundtrip": roundTrip})
+	testscript.Main(m, map[string]func(){"understudy": main, "fetch": unaware, "roundtrip": roundTrip, "asks": asks})
 }
 
 // TestStories runs each story of testdata: what a user does, and sees.
@@ -62,6 +62,7 @@ func stories(dir string) testscript.Params {
 			"silence":  scriptSilence,
 			"get":      scriptGet,
 			"statuses": scriptStatuses,
+			"decided":  scriptDecided,
 			"cut":      scriptCut,
 			"flip":     scriptFlip,
 			"edit":     scriptEdit,
