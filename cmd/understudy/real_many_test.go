@@ -26,7 +26,7 @@ import (
 // one exchange: load time, memory, latency, throughput. UNDERSTUDY_BIG=1 makes it
 // 100,000, and measures for longer.
 func (s *stage) testMany(t *testing.T) {
-	many, rounds, block := 5000, 2, 300*time.Millisecond
+	many, rounds, block := 5000, 5, 120*time.Millisecond
 	if os.Getenv("UNDERSTUDY_BIG") != "" {
 		many, rounds, block = 100_000, 5, 2*time.Second
 	}
@@ -62,8 +62,9 @@ func (s *stage) testMany(t *testing.T) {
 		one, all := timing.Median(p50[0]), timing.Median(p50[1])
 		t.Logf("%d connections: p50 %.1f µs with 1, %.1f µs with %d (%+.1f %%); %.0f requests/s with 1, %.0f with %d (%+.1f %%)", conns,
 			one, all, many, 100*(all/one-1), timing.Median(rate[0]), timing.Median(rate[1]), many, 100*(timing.Median(rate[1])/timing.Median(rate[0])-1))
-		if all > 3*one { // a scan would cost a hundred times as much
-			t.Errorf("p50 %.1f µs with %d exchanges, %.1f µs with one: matching must not depend on their number", all, many, one)
+		// A scan would cost a hundred times as much, in the quietest round too.
+		if least := slices.Min(p50[1]); least > 3*one {
+			t.Errorf("p50 %.1f µs at least with %d exchanges, %.1f µs with one: matching must not depend on their number", least, many, one)
 		}
 	}
 	for _, a := range acts {
