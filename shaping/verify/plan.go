@@ -46,6 +46,8 @@ const (
 	trainMost = 3 * time.Second
 	// trainLeast is how many packets a train has at least, time permitting.
 	trainLeast = 40
+	// trainPackets is how many it has at most, at high rates.
+	trainPackets = 10_000
 	// pushed is how much faster than the rate a train is sent.
 	pushed = 1.25
 	// mostLost is the most that may be lost where a rate is to be measured.
@@ -77,7 +79,7 @@ func PlanFor(c shaping.Conditions) Plan {
 		p.TrainSize = max(int(fullPacket*trainMost/(trainLeast*at)), leastPacket)
 	}
 	one := took(c, p.TrainSize+etherHeader)
-	p.Train = max(int(min(max(trainTime, trainLeast*one), trainMost)/max(one, 1)), 3)
+	p.Train = min(max(int(min(max(trainTime, trainLeast*one), trainMost)/max(one, 1)), 3), trainPackets)
 	p.TrainEvery = time.Duration(float64(one) / pushed * (1 - lost))
 	p.Wait += time.Duration(p.Train) * (one - p.TrainEvery) // what waits for its turn
 	return p

@@ -26,6 +26,8 @@ type Samples struct {
 	// TrainSent large packets were sent within TrainOver.
 	TrainSent int
 	TrainOver time.Duration
+	// Missed packets came and were not read in time.
+	Missed int
 }
 
 // Arrival is a large packet that came.
@@ -198,6 +200,8 @@ func judgeRate(a Asked, s Samples, d delays) Row {
 		return r.unsure("slots hold packets back")
 	case r.Verdict == Disagree && r.High < r.Asked && offered < 1.1*r.Asked:
 		return r.unsure("the probes could not be sent faster than that")
+	case r.Verdict == Disagree && r.High < r.Asked && s.Missed > 0:
+		return r.unsure("the probes could not be read as fast as they came")
 	case r.Verdict == OK && wide > roughRate:
 		return r.unsure("the jitter is too large beside the time measured")
 	}
