@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/understudy-proxy/understudy/shaping"
 	"github.com/understudy-proxy/understudy/shaping/verify"
 )
@@ -24,7 +26,7 @@ type End struct {
 }
 
 // Run sends what the plans say, the small packets of both directions at the same time and
-// then one train after the other, and returns what came of it. What down sends comes down,
+// then the trains, and returns what came of it. What down sends comes down,
 // to the end up. token is not to be that of another run. It returns early with ctx's error.
 func Run(ctx context.Context, down, up End, plans map[shaping.Direction]verify.Plan, token uint64) (map[shaping.Direction]verify.Samples, error) {
 	var conns [2]*net.IPConn
@@ -64,29 +66,38 @@ func Run(ctx context.Context, down, up End, plans map[shaping.Direction]verify.P
 }
 
 func send(ctx context.Context, ways []*way) error {
-	var sending sync.WaitGroup
-	errs := make([]error, len(ways))
-	for i, w := range ways {
-		sending.Go(func() { // ends with the plan, or ctx
-			if errs[i] = w.sendProbes(ctx); errs[i] == nil {
-				errs[i] = w.await(ctx, func() bool { return w.came == w.sentProbes })
+	var small errgroup.Group
+	for _, w := range ways {
+		small.Go(func() error { // ends with the plan, or ctx
+			if err := w.sendProbes(ctx); err != nil {
+				return err
 			}
+			return w.await(ctx, func() bool { return w.came == w.sentProbes })
 		})
 	}
-	sending.Wait()
-	if err := errors.Join(errs...); err != nil {
+	if err := small.Wait(); err != nil {
 		return err
 	}
+	// Fast trains want all of the machine.
+	both := errgroup.Group{}
 	for _, w := range ways {
-		if err := w.sendTrain(ctx); err != nil {
-			return err
-		}
-		if err := w.await(ctx, func() bool { return len(w.train) >= w.sentTrain }); err != nil {
-			return err
+		if w.plan.TrainEvery < slowTrain {
+			both.SetLimit(1)
 		}
 	}
-	return nil
+	for _, w := range ways {
+		both.Go(func() error { // ends with the plan, or ctx
+			if err := w.sendTrain(ctx); err != nil {
+				return err
+			}
+			return w.await(ctx, func() bool { return len(w.train) >= w.sentTrain })
+		})
+	}
+	return both.Wait()
 }
+
+// slowTrain is how far apart packets are in a train that goes beside another.
+const slowTrain = 200 * time.Microsecond
 
 // way is one direction: what was sent, and what came.
 type way struct {

@@ -53,7 +53,7 @@ const (
 	// mostLost is the most that may be lost where a rate is to be measured.
 	mostLost = 0.5
 	// grace is how much longer than the longest delay a packet is waited for.
-	grace = 500 * time.Millisecond
+	grace = 250 * time.Millisecond
 )
 
 // PlanFor is what it takes to judge conditions as shaping.Conditions.Resolve returns them.

@@ -169,7 +169,7 @@ func judgeLoss(a Asked, s Samples) Row {
 	r.Low, r.High = clopperPearson(lost/inflation, n/inflation, alpha)
 	// One whose bit flips is not always lost by that.
 	r = r.settle(1 - (1-share)*(1-a.Conditions.Corrupt))
-	if r.Verdict == OK && share > 0 && share <= 0.5 && r.High > 2*share {
+	if _, high := clopperPearson(share*n/inflation, n/inflation, alpha); r.Verdict == OK && share > 0 && share <= 0.5 && high > 2*share {
 		return r.unsure("too few packets: twice the loss would look the same")
 	}
 	return r
