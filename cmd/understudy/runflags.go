@@ -47,6 +47,8 @@ func (f *runFlags) add(cmd *cobra.Command) {
 	f.one("down", "link.down", "shape its link toward it: `SPEC`")
 	f.one("up", "link.up", "shape its link from it: `SPEC`")
 	f.one("link-engine", "link.engine", "what shapes its link: auto, netem (the kernel) or tun (understudy itself)")
+	f.own.Bool("verify", false, "probe the link before the command starts, which it does only if the link does what was asked")
+	f.keys["verify"] = "link.verify"
 	flags := cmd.Flags()
 	flags.StringVar(&f.file, "config", "", "configuration `FILE`, such as understudy.yaml; UNDERSTUDY_CONFIG names it, too")
 	flags.StringArrayVar(&f.set, "set", nil, "set any key of the configuration: `KEY=VALUE` (repeatable)")

@@ -55,7 +55,8 @@ func (p *parts) prepareCapture() error {
 // commandStreams are the options of a gateway that gives the command its streams and its
 // kind of link.
 func (p *parts) commandStreams() gateway.Options {
-	return gateway.Options{Stdin: fileOf(p.o.Stdin), Stdout: fileOf(p.o.Stdout), Stderr: fileOf(p.o.Stderr), Carry: p.carries()}
+	return gateway.Options{Stdin: fileOf(p.o.Stdin), Stdout: fileOf(p.o.Stdout), Stderr: fileOf(p.o.Stderr), Carry: p.carries(),
+		Probes: p.hasLink && p.c.Link.Verify}
 }
 
 func (p *parts) replays() bool { return p.c.Mode == config.ModeReplay }
@@ -89,6 +90,9 @@ func (p *parts) captured(ctx context.Context, drain func(), serve *errgroup.Grou
 	var failed error
 	o.Ready = func(g *gateway.Gateway) error {
 		if err := p.shape(ctx, g); err != nil {
+			return err
+		}
+		if err := p.verifyLink(ctx, g); err != nil {
 			return err
 		}
 		if p.shaped != nil {

@@ -17,6 +17,7 @@ import (
 	"github.com/understudy-proxy/understudy/shaping"
 	"github.com/understudy-proxy/understudy/shaping/timeline"
 	"github.com/understudy-proxy/understudy/shaping/tunnel"
+	"github.com/understudy-proxy/understudy/shaping/verify"
 )
 
 // directions are a link's, in the order in which they are told.
@@ -92,6 +93,9 @@ func (p *parts) readLink() error {
 		return BadInput(err)
 	}
 	p.hasLink = plan != nil
+	if p.c.Link.Verify && !p.hasLink {
+		return Usage(errors.New("link.verify: there is no link to be verified\nhint: --link SPEC, --down SPEC or --up SPEC asks for one"))
+	}
 	p.linkPlan.Store(plan)
 	p.linkSource = linkSource(&p.c.Link)
 	p.linkIsNew = make(chan struct{}, 1)
@@ -124,6 +128,9 @@ type shaped struct {
 	engine config.LinkEngine
 	why    string // the engine is that, in a sentence; "" where there is nothing to say
 	held   held
+	asked  shaping.Link // what was to be in force at the start
+	// verified is what probes found then; nil where none were sent.
+	verified *verify.Report
 	// past counts connections to the loopback, which has no link.
 	past atomic.Int64
 	// counted is what the ends had counted when the command had ended; nil before.
@@ -152,7 +159,7 @@ func (p *parts) shape(ctx context.Context, g *gateway.Gateway) error {
 		defer p.carry(l) // also where it gets no conditions: it gives back what it holds
 		s.inForce, s.engine, s.why, hint = l, config.EngineTUN, p.whyCarried(g.Up().Device), ""
 	}
-	s.held.link = s.inForce
+	s.held.link, s.asked = s.inForce, link
 	if err := s.inForce.Change(ctx, link); err != nil {
 		return fmt.Errorf("link: %w%s", err, hint)
 	}
@@ -264,6 +271,9 @@ func (p *parts) linkReport() map[string]any {
 		for d, c := range *counted {
 			out[string(d)] = c
 		}
+	}
+	if p.shaped.verified != nil {
+		out["verified"] = p.shaped.verified
 	}
 	if passed := p.shaped.held.passages(); len(passed) > 0 {
 		out["steps"] = passed

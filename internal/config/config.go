@@ -170,6 +170,8 @@ type Link struct {
 	Steps Section `key:"link.steps"`
 	// Engine is what shapes it.
 	Engine LinkEngine `key:"link.engine"`
+	// Verify holds what it does against what is asked before the command starts.
+	Verify bool `key:"link.verify"`
 }
 
 // LinkEngine is what shapes a captured command's link.

@@ -69,6 +69,7 @@ var keys = []Key{
 	key("link.up", "--up", "", section(func(c *Config) *Section { return &c.Link.Up }, wantSpec)),
 	key("link.steps", "", "", section(func(c *Config) *Section { return &c.Link.Steps }, wantSteps)),
 	key("link.engine", "--link-engine", "auto", scalar(func(c *Config) *LinkEngine { return &c.Link.Engine }, parseEnum(EngineAuto, EngineNetem, EngineTUN))),
+	key("link.verify", "--verify", "false", scalar(func(c *Config) *bool { return &c.Link.Verify }, parseBool)),
 	key("limits.body_memory", "", "1MiB", scalar(func(c *Config) *int64 { return &c.Limits.BodyMemory }, parseSize)),
 	key("limits.queue_bytes", "", "64MiB", scalar(func(c *Config) *int64 { return &c.Limits.QueueBytes }, parseSize)),
 	key("limits.head_bytes", "", "64KiB", scalar(func(c *Config) *int64 { return &c.Limits.HeadBytes }, parseSize)),

@@ -65,6 +65,7 @@ link:
   steps:
     - {name: tunnel, during: 2m..3m, outage: true}
   engine: tun
+  verify: true
 limits: {body_memory: 2MiB, queue_bytes: 10MB, head_bytes: 32KiB}
 `
 
@@ -104,7 +105,7 @@ func TestEveryKeyIsRead(t *testing.T) {
 		Admin:        Admin{Addr: "127.0.0.1:9900", Token: "0123456789abcdef", OpenMetrics: true, Hosts: []string{"understudy.test"}},
 		Log:          Log{Level: "debug", Format: "json", Access: true},
 		ServerTiming: true,
-		Link:         Link{Engine: EngineTUN},
+		Link:         Link{Engine: EngineTUN, Verify: true},
 		Limits:       Limits{BodyMemory: 2 << 20, QueueBytes: 10_000_000, HeadBytes: 32 << 10},
 	}
 	if !reflect.DeepEqual(c, want) {

@@ -25,7 +25,7 @@ type ahead struct {
 func begin(o *Options, asks, probe bool) *Ahead {
 	a := &Ahead{ahead{done: make(chan struct{}), order: shim.Order{
 		UserNamespace: shim.Powers() != nil, Probe: probe, IPv6: !o.NoIPv6, AskOutside: asks,
-		Carry: o.Carry, Between: o.Between,
+		Carry: o.Carry, Between: o.Between, Probes: o.Probes,
 	}}}
 	streams := [3]uintptr{0, 1, 2}
 	for i, f := range []*os.File{o.Stdin, o.Stdout, o.Stderr} {

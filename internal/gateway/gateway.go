@@ -24,10 +24,10 @@ func Start(ctx context.Context, o Options) (*Gateway, error) { return start(ctx,
 // Ahead are namespaces that are being made before it is known what runs in them.
 type Ahead struct{ ahead }
 
-// Prepare begins what Start does, as far as Dir, the standard streams, NoIPv6, Carry and
-// Between of the options tell, while the caller finds out the rest; asks says whether there
-// will be an Admission. What goes wrong is told by Start. Either Start or Close must
-// follow.
+// Prepare begins what Start does, as far as Dir, the standard streams, NoIPv6, Carry,
+// Between and Probes of the options tell, while the caller finds out the rest; asks says
+// whether there will be an Admission. What goes wrong is told by Start. Either Start or
+// Close must follow.
 func Prepare(o Options, asks bool) *Ahead { return begin(&o, asks, false) }
 
 // Unprepare tells that no command will be captured: what this program has begun by
@@ -101,6 +101,19 @@ func (g *Gateway) Down() Link { return g.c.down }
 
 // Up is the command's end: what it sends comes from the command.
 func (g *Gateway) Up() Link { return g.c.up }
+
+// Probes are the sockets for probes of the link, where Options.Probes asked for them: raw
+// ICMP, the gateway's end's and the command's, which tell when a packet came
+// (SO_TIMESTAMPNS) and how many they could not hold (SO_RXQ_OVFL). A packet that one end
+// sends to the other's address comes to the other's socket. They are the caller's, who
+// closes them before the command starts: what they see is the command's own too.
+func (g *Gateway) Probes() (down, up ProbeEnd) { return g.c.probes() }
+
+// ProbeEnd is one end of a link, for probes.
+type ProbeEnd struct {
+	Socket  *os.File
+	Address netip.Addr // its own
+}
 
 // Signal sends a signal to the command alone. It returns os.ErrProcessDone when
 // the command has ended.

@@ -46,6 +46,7 @@ type capture struct {
 
 func (*capture) name(netip.Addr) (string, bool)    { return "", false }
 func (*capture) address(string) (netip.Addr, bool) { return netip.Addr{}, false }
+func (*capture) probes() (down, up ProbeEnd)       { return down, up }
 func (*capture) asks() bool                        { return false }
 func (*capture) refusedUDP() []RefusedUDP          { return nil }
 func (*capture) publishedAt() []netip.AddrPort     { return nil }

@@ -55,6 +55,9 @@ type Options struct {
 	// may not open /dev/net/tun on some systems, and containers have none.
 	Between bool
 
+	// Probes opens sockets for probes of the command's link: see Gateway.Probes.
+	Probes bool
+
 	// NoIPv6 leaves the command without IPv6. Without it IPv6 is there if the
 	// kernel has it.
 	NoIPv6 bool

@@ -90,6 +90,14 @@ func (c *capture) serve(o *Options) error {
 	return c.publish(o.Publish)
 }
 
+// probes gives the sockets for probes away.
+func (c *capture) probes() (down, up ProbeEnd) {
+	near, far := link.Addresses()
+	down, up = ProbeEnd{c.files[shim.DownProbes], near}, ProbeEnd{c.files[shim.UpProbes], far}
+	c.files[shim.DownProbes], c.files[shim.UpProbes] = nil, nil
+	return down, up
+}
+
 // listener makes a listener of a handed descriptor; nil where there is none.
 func (c *capture) listener(r shim.Role) (net.Listener, error) {
 	f := c.files[r]

@@ -51,7 +51,7 @@ func open(ctx context.Context, o *Options, what shim.Command, progress func(Step
 	what.Group = unix.Getpgrp()
 	what.Covers, what.Contents = covers(o.Files)
 	a := o.Ahead
-	if a == nil || a.order.AskOutside != (o.Admission != nil) || a.order.Carry != o.Carry {
+	if a == nil || a.order.AskOutside != (o.Admission != nil) || a.order.Carry != o.Carry || a.order.Probes != o.Probes {
 		a.Close()
 		a = begin(o, o.Admission != nil, progress != nil)
 	}

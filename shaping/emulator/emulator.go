@@ -14,14 +14,14 @@ import (
 //
 // Packets stay in order but for those that reorder lets go ahead.
 type Emulator[T any] struct {
-	c      shaping.Conditions
-	seed   uint64
-	chance chances
-	jitter jitter
-	slots  slots
-	trace  trace
-	// When the traces began.
-	traceFrom, delayFrom time.Duration
+	c                    shaping.Conditions
+	seed                 uint64
+	chance               chances
+	jitter               jitter
+	slots                slots
+	trace                trace
+	began                time.Duration // from when on jitter is drawn
+	traceFrom, delayFrom time.Duration // when the traces began
 
 	put      uint64        // packets so far; each decision about one is drawn by its number
 	unskew   uint32        // packets since the last that went ahead; netem's counter
@@ -78,6 +78,18 @@ func (e *Emulator[T]) Change(now time.Duration, c shaping.Conditions, seed uint6
 	}
 	e.jitter.change(c, seed)
 	e.c, e.seed = c, seed
+}
+
+// Restart begins anew at a moment: chances, jitter, slots, traces and counters are those
+// of a new link of the same conditions. Packets that are held stay, and are counted as
+// held.
+func (e *Emulator[T]) Restart(now time.Duration) {
+	held := e.counters
+	fresh := Emulator[T]{began: now, ahead: e.ahead, inOrder: e.inOrder, freeAt: e.freeAt, lastDue: e.lastDue, seed: ^e.seed}
+	fresh.counters.BacklogPackets, fresh.counters.BacklogBytes = held.BacklogPackets, held.BacklogBytes
+	fresh.Change(now, e.c, e.seed)
+	fresh.traceFrom, fresh.delayFrom = now, now
+	*e = fresh
 }
 
 // Idle reports whether packets pass as they are: nothing is asked and none is held. Who
@@ -207,7 +219,7 @@ func (e *Emulator[T]) delay(at time.Duration) time.Duration {
 	if e.c.Jitter == 0 {
 		return e.c.Delay
 	}
-	return max(e.c.Delay+e.jitter.at(at), 0)
+	return max(e.c.Delay+e.jitter.at(at-e.began), 0)
 }
 
 // Next is when the next packet is due; false where none is held.

@@ -404,3 +404,49 @@ func BenchmarkPutTake(b *testing.B) {
 		})
 	}
 }
+
+// After a restart a link is like a new one, whatever has passed before.
+func TestRestart(t *testing.T) {
+	spec := "delay=20ms,jitter=5ms,loss=2%,burst=3,duplicate=1%,corrupt=1%,reorder=3%,rate=50mbit,limit=100,slot=3ms/9ms"
+	fresh := send(New[int](parse(t, spec), 7), 3000, 1000, 150*time.Microsecond)
+	e := New[int](parse(t, spec), 7)
+	from := time.Hour + 777*time.Microsecond
+	for i := range 500 {
+		e.Put(time.Duration(i)*ms, 100, false, i)
+	}
+	for _, ok := e.Take(math.MaxInt64); ok; {
+		_, ok = e.Take(math.MaxInt64)
+	}
+	e.Restart(from)
+	var again []arrival
+	take := func(by time.Duration) {
+		for d, ok := e.Take(by); ok; d, ok = e.Take(by) {
+			d.At -= from
+			again = append(again, d)
+		}
+	}
+	for i := range 3000 {
+		now := from + time.Duration(i)*150*time.Microsecond
+		take(now)
+		e.Put(now, 1000, i%2 == 0, i)
+	}
+	take(math.MaxInt64)
+	if !slices.Equal(again, fresh) {
+		t.Errorf("after a restart %d packets came, not as the %d of a new link", len(again), len(fresh))
+	}
+	if got := e.Counters(); got.SentPackets != uint64(len(again)) || got.BacklogPackets != 0 {
+		t.Errorf("counters = %+v, want %d sent", got, len(again))
+	}
+}
+
+func TestRestartKeepsWhatIsHeld(t *testing.T) {
+	e := New[int](parse(t, "delay=20ms"), 7)
+	e.Put(0, 100, false, 1)
+	e.Restart(5 * ms)
+	if got := e.Counters().BacklogPackets; got != 1 {
+		t.Errorf("%d packets are held, want 1", got)
+	}
+	if d, ok := e.Take(20 * ms); !ok || d.Payload != 1 || d.At != 20*ms {
+		t.Errorf("the packet that is held came as %+v, %v", d, ok)
+	}
+}

@@ -20,4 +20,6 @@ type pump struct{}
 
 func (*pump) change(shaping.Conditions, uint64) {}
 
+func (*pump) restart() {}
+
 func (*pump) counters() shaping.Counters { return shaping.Counters{} }

@@ -64,6 +64,12 @@ func (p *pump) change(c shaping.Conditions, seed uint64) {
 	p.e.Change(max(p.now(), p.latest), c, seed)
 }
 
+func (p *pump) restart() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.e.Restart(p.now())
+}
+
 func (p *pump) counters() shaping.Counters {
 	p.mu.Lock()
 	defer p.mu.Unlock()

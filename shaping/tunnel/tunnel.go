@@ -60,6 +60,14 @@ func (l *Link) Change(_ context.Context, link shaping.Link) error {
 	return nil
 }
 
+// Restart begins anew with the conditions in force: the decisions about packets to come,
+// traces and counters are those of a link through which nothing has passed yet.
+func (l *Link) Restart() {
+	for _, p := range l.pumps() {
+		p.restart()
+	}
+}
+
 // Counters are what each direction has counted since the beginning, and holds now. The
 // bytes are those of Ethernet frames, as a qdisc counts them.
 func (l *Link) Counters() (map[shaping.Direction]shaping.Counters, error) {

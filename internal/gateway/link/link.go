@@ -7,6 +7,7 @@ package link
 
 import (
 	"net"
+	"net/netip"
 
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
@@ -44,6 +45,11 @@ var (
 func address4(host byte) net.IP { return net.IP{198, 19, 255, host} }
 
 func address6(host byte) net.IP { return net.IP{0xfd, 'u', 'n', 'd', 'e', 'r', 's', 't', 15: host} }
+
+// Addresses are the IPv4 addresses of the gateway's end and the command's.
+func Addresses() (ofDown, ofUp netip.Addr) {
+	return netip.AddrFrom4([4]byte(down.ip4)), netip.AddrFrom4([4]byte(up.ip4))
+}
 
 // Resolver is where the gateway is reached by name servers' clients.
 func Resolver() net.IP { return down.ip4 }

@@ -21,6 +21,9 @@ func (p *process) build(order int) {
 	gateway, err := p.openPlace(ipv6, o.AskOutside)
 	p.step(StepNetwork, err)
 	outsideErr := sockets.openOutside(ipv6, o.Ports)
+	if o.Probes && outsideErr == nil {
+		sockets[DownProbes], outsideErr = openProbes()
+	}
 	caught := make(chan error, 1)
 	go func() { caught <- gateway.install(o.RulesOutside) }()
 
@@ -38,6 +41,9 @@ func (p *process) build(order int) {
 	locally := make(chan error, 1)
 	go func() { locally <- command.install(o.RulesInside) }()
 	insideErr := sockets.openInside(ipv6, o.Ports)
+	if o.Probes && insideErr == nil {
+		sockets[UpProbes], insideErr = openProbes()
+	}
 	p.step(StepNetwork, at("dup3", syscall.Dup3(gateway.ns, o.NamespaceFD, syscall.O_CLOEXEC)))
 
 	p.step(StepNetwork, at("dup3", syscall.Dup3(command.ns, o.InnerFD, syscall.O_CLOEXEC)))
@@ -101,7 +107,7 @@ func (p *process) hand(sockets *opened, ipv6 bool) error {
 		return at("look at the network namespace", err)
 	}
 	n := Note{Kind: SaysSockets, IPv6: ipv6, Inode: own.Ino, AskOutside: sockets[AskOutside] != 0, AskInside: sockets[AskInside] != 0,
-		Carried: sockets[UpDevice] != 0}
+		Carried: sockets[UpDevice] != 0, Probes: sockets[UpProbes] != 0}
 	var fds []int
 	for _, r := range n.Handed() {
 		fds = append(fds, sockets[r])

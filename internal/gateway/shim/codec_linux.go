@@ -12,6 +12,7 @@ type Order struct {
 	Probe         bool  // say how each step went
 	IPv6          bool
 	AskOutside    bool // about connections to all addresses, not the loopback alone
+	Probes        bool // hand over sockets for probes of the link
 
 	// What to send to the kernel. NamespaceFD is the number under which the
 	// link's messages know the gateway's namespace.
@@ -80,7 +81,7 @@ type Note struct {
 	Errno  int
 	Inode  uint64 // of the command's network namespace
 
-	IPv6, AskOutside, AskInside, Carried bool
+	IPv6, AskOutside, AskInside, Carried, Probes bool
 }
 
 // Kind is what a note is about.
@@ -218,6 +219,7 @@ func (c *codec) order(o *Order) {
 	c.bool(&o.Probe)
 	c.bool(&o.IPv6)
 	c.bool(&o.AskOutside)
+	c.bool(&o.Probes)
 	c.int(&o.NamespaceFD)
 	c.int(&o.InnerFD)
 	c.bool(&o.Carry)
@@ -268,6 +270,7 @@ func (c *codec) note(n *Note) {
 	c.bool(&n.AskOutside)
 	c.bool(&n.AskInside)
 	c.bool(&n.Carried)
+	c.bool(&n.Probes)
 }
 
 // Encode returns an order as Decode reads it.

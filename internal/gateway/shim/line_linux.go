@@ -112,6 +112,8 @@ const (
 	Up
 	DownDevice // where the link is carried: frames with a header of virtio's
 	UpDevice
+	DownProbes // raw ICMP, at either end of the link
+	UpProbes
 	Roles
 )
 
@@ -128,7 +130,7 @@ func (r Role) IPv6() bool {
 func (n Note) Handed() (all []Role) {
 	for r := range Roles {
 		if r.IPv6() && !n.IPv6 || r == AskOutside && !n.AskOutside || r == AskInside && !n.AskInside ||
-			(r == DownDevice || r == UpDevice) && !n.Carried {
+			(r == DownDevice || r == UpDevice) && !n.Carried || (r == DownProbes || r == UpProbes) && !n.Probes {
 			continue
 		}
 		all = append(all, r)

@@ -151,3 +151,30 @@ func openRaw(ipv6 bool, protocol int) (int, error) {
 	}
 	return fd, nil
 }
+
+// openProbes opens a socket that sends and sees ICMP, and tells with each packet when it
+// came and how many it could not hold.
+func openProbes() (int, error) {
+	fd, err := openRaw(false, syscall.IPPROTO_ICMP)
+	if err != nil {
+		return 0, err
+	}
+	for _, option := range []int{syscall.SO_TIMESTAMPNS, rxqOverflow} {
+		if err := syscall.SetsockoptInt(fd, syscall.SOL_SOCKET, option, 1); err != nil {
+			_ = syscall.Close(fd)
+			return 0, at("setsockopt probes", err)
+		}
+	}
+	if syscall.SetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_RCVBUFFORCE, probesBuffer) != nil {
+		_ = syscall.SetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_RCVBUF, probesBuffer)
+	}
+	return fd, nil
+}
+
+const (
+	// rxqOverflow is SO_RXQ_OVFL. Source: asm-generic/socket.h.
+	rxqOverflow = 40
+	// probesBuffer is what a probes' socket may hold, bytes. Without root the kernel
+	// grants less.
+	probesBuffer = 4 << 20
+)
