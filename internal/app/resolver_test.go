@@ -10,6 +10,7 @@ import (
 
 	"github.com/understudy-proxy/understudy/fixtures"
 	"github.com/understudy-proxy/understudy/internal/gateway"
+	"github.com/understudy-proxy/understudy/internal/telemetry"
 	"github.com/understudy-proxy/understudy/recorder"
 )
 
@@ -21,7 +22,7 @@ func TestResolver(t *testing.T) {
 - {name: silent, when: dns.name == "silent.test", fault: {dns: timeout}}
 - {name: slow, when: dns.name == "slow.test", delay: 300ms}
 `)
-		b := &books{ledger: recorder.NewLedger(0)}
+		b := &books{ledger: recorder.NewLedger(0), metrics: telemetry.NewMetrics(telemetry.Options{})}
 		r := &resolver{engine, b, zap.NewNop(), p.start}
 		for _, c := range []struct {
 			name string
