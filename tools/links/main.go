@@ -16,6 +16,7 @@ import (
 	"os/signal"
 	"regexp"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -42,7 +43,7 @@ func main() {
 	seconds := flag.Int("seconds", 3, "how long iperf3 measures, each way, after a second to warm up")
 	seed := flag.String("seed", "1", "the runs' seed")
 	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := measure(ctx, run{binary: *binary, engine: *engine, seconds: *seconds, seed: *seed}, *only); err != nil {
 		fmt.Fprintln(os.Stderr, "links:", err)
