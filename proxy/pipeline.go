@@ -66,9 +66,6 @@ type Pipeline struct {
 	waits atomic.Bool
 }
 
-// answers reports whether answers come from a Responder, misses aside.
-func (p *Pipeline) answers() bool { return p.o.Responder != nil }
-
 // NewPipeline returns a pipeline.
 func NewPipeline(o Options) *Pipeline {
 	if o.Speed == 0 {

@@ -157,8 +157,7 @@ func (s *session) http(ctx context.Context, nc net.Conn, p protocol) {
 	if p == protoHTTP2 {
 		err = (&http2.Server{Handler: s, MaxHeaderListSize: uint32(s.HeadBytes)}).ServeConn(ctx, nc, &s.conn)
 	} else {
-		h := &http1.Server{Handler: s, MaxHeadBytes: s.HeadBytes, HeadTimeout: headTime, FromMemory: s.Pipeline.answers()}
-		err = h.ServeConn(ctx, nc, &s.conn)
+		err = (&http1.Server{Handler: s, MaxHeadBytes: s.HeadBytes, HeadTimeout: headTime}).ServeConn(ctx, nc, &s.conn)
 	}
 	if host := s.first.Load(); host != nil && s.end.Fate == ConnCaptured {
 		s.end.Host = *host

@@ -38,9 +38,6 @@ type Server struct {
 	IdleTimeout time.Duration
 	// MaxHeadBytes bounds a request's head; 0 for 64 KiB.
 	MaxHeadBytes int
-	// FromMemory says that the handler mostly answers at once, without waiting for
-	// others. It changes nothing but how busy connections take turns.
-	FromMemory bool
 	// OnBad, where set, is told of each request that was refused before a
 	// handler saw it, and of each malformed body. err is *BadRequestError.
 	OnBad func(info *wire.Conn, err error)
@@ -208,9 +205,6 @@ func (c *serverConn) await() (at time.Time, err error) {
 			c.dl.set(time.Now().Add(c.srv.IdleTimeout))
 		} else {
 			c.dl.set(noDeadline)
-		}
-		if c.srv.FromMemory && c.sock != nil {
-			c.sock.Yield()
 		}
 		err := c.src.fill()
 		switch {

@@ -7,7 +7,6 @@ import (
 	"io"
 	"net"
 	"os"
-	"runtime"
 	"sync"
 	"syscall"
 	"time"
@@ -53,10 +52,9 @@ func (c *Conn) Read(p []byte) (int, error) {
 	s := &c.in
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.one, s.looks = p, 0
+	s.one = p
 	err := s.raw.Read(s.call)
 	s.one = nil
-	s.yield.learn(s.looks > 1)
 	switch {
 	case err != nil:
 		return 0, named(err, "read")
@@ -66,19 +64,6 @@ func (c *Conn) Read(p []byte) (int, error) {
 		return 0, io.EOF
 	}
 	return s.n, nil
-}
-
-// Yield lets other goroutines run before the next Read, where that pays: on a busy
-// machine what it wants is there by then, which spares a look in vain, a wait and a
-// wake-up. On an idle one it would but cost, so each connection learns from how it went.
-func (c *Conn) Yield() {
-	s := &c.in
-	s.mu.Lock()
-	now := s.yield.worthwhile()
-	s.mu.Unlock()
-	if now {
-		runtime.Gosched()
-	}
 }
 
 // ReadAfter writes all of out and then reads once into in. That both are known
@@ -192,8 +177,6 @@ type side struct {
 	call func(fd uintptr) bool
 
 	stamps *stamps // of the incoming side; nil on the other
-	yield  yield   // likewise of the incoming side
-	looks  int     // of the read under way
 
 	one   []byte // what is read into or written, unless there are pieces
 	first []byte // what is to be written before the read; nil once it is
@@ -220,7 +203,6 @@ func (s *side) vec(v [][]byte) {
 // netpoller waits. recvfrom and sendto are a little shorter in the kernel than
 // read and write, which look for a file's offset.
 func (s *side) read(fd uintptr) bool {
-	s.looks++
 	if s.stamps.on.Load() {
 		return s.did(s.stamps.read(fd, s.one))
 	}

@@ -47,6 +47,3 @@ func (c *Conn) Stamp() {}
 // Arrived returns when the bytes of the last Read came in, where the kernel
 // noted it, and now otherwise.
 func (c *Conn) Arrived() time.Time { return time.Now() }
-
-// Yield lets other goroutines run before the next Read, where it is known to pay.
-func (c *Conn) Yield() {}
