@@ -25,21 +25,7 @@ type reader struct {
 }
 
 func (r *reader) fail(n ast.Node, hint, format string, args ...any) {
-	r.errs = append(r.errs, r.file.AtNode(start(n), hint, format, args...))
-}
-
-// start is the node whose token stands where a person sees n begin: a block
-// mapping's own token is its first colon.
-func start(n ast.Node) ast.Node {
-	switch m := n.(type) {
-	case *ast.MappingNode:
-		if !m.IsFlowStyle && len(m.Values) > 0 {
-			return m.Values[0].Key
-		}
-	case *ast.MappingValueNode:
-		return m.Key
-	}
-	return n
+	r.errs = append(r.errs, r.file.AtNode(place.Start(n), hint, format, args...))
 }
 
 // entry is one key of a mapping with its value.

@@ -7,6 +7,7 @@ import (
 	"github.com/goccy/go-yaml/ast"
 
 	"github.com/understudy-proxy/understudy/fixtures"
+	"github.com/understudy-proxy/understudy/fixtures/place"
 	"github.com/understudy-proxy/understudy/internal/timing"
 )
 
@@ -73,7 +74,7 @@ func (r *reader) rule(n ast.Node) *rule {
 		return nil
 	}
 	u := &rule{enabled: true, chance: 1, digest: r.digest(n), keys: map[string]ast.Node{}}
-	if t := start(r.plain(n)).GetToken(); t != nil && t.Position != nil {
+	if t := place.Start(r.plain(n)).GetToken(); t != nil && t.Position != nil {
 		u.place = fmt.Sprintf("%s:%d", r.file.Name, t.Position.Line)
 	}
 	var delay entry

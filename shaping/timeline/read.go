@@ -67,21 +67,7 @@ type reader struct {
 }
 
 func (r *reader) fail(n ast.Node, hint, format string, args ...any) {
-	r.errs = append(r.errs, r.file.AtNode(start(n), hint, format, args...))
-}
-
-// start is the node whose token stands where a person sees n begin: a block
-// mapping's own token is its first colon.
-func start(n ast.Node) ast.Node {
-	switch m := n.(type) {
-	case *ast.MappingNode:
-		if !m.IsFlowStyle && len(m.Values) > 0 {
-			return m.Values[0].Key
-		}
-	case *ast.MappingValueNode:
-		return m.Key
-	}
-	return n
+	r.errs = append(r.errs, r.file.AtNode(place.Start(n), hint, format, args...))
 }
 
 // pairs are a mapping's; ok is false where n is none.
@@ -97,7 +83,7 @@ func pairs(n ast.Node) (all []*ast.MappingValueNode, ok bool) {
 
 // step reads one; what is wrong is in r.errs.
 func (r *reader) step(n ast.Node) Step {
-	s := Step{file: r.file, node: start(n)}
+	s := Step{file: r.file, node: place.Start(n)}
 	all, ok := pairs(n)
 	if !ok {
 		r.fail(n, "such as {name: tunnel, during: 2m..3m, outage: true}", "want a step's keys and values")
