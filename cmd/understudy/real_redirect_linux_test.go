@@ -19,8 +19,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/nftables"
-
 	"github.com/understudy-proxy/understudy/fixtures/cassette"
 	"github.com/understudy-proxy/understudy/internal/nstest"
 )
@@ -136,19 +134,7 @@ func (w *world) wantAll(t *testing.T) {
 // wantTables compares this namespace's tables of rules.
 func wantTables(t *testing.T, when string, want ...string) {
 	t.Helper()
-	conn, err := nftables.New()
-	if err != nil {
-		t.Fatal(err)
-	}
-	all, err := conn.ListTables()
-	if err != nil {
-		t.Fatal(err)
-	}
-	var got []string
-	for _, one := range all {
-		got = append(got, one.Name)
-	}
-	if !slices.Equal(got, want) {
+	if got := nstest.Tables(t); !slices.Equal(got, want) {
 		t.Errorf("tables %s = %v, want %v", when, got, want)
 	}
 }

@@ -194,7 +194,7 @@ func testRedirect(t *testing.T, doors ...string) {
 	}
 	wantSaid(t, "203.0.113.9:80", "server")
 	wantSaid(t, "[2001:db8:9::9]:80", "server")
-	if names := tables(t); len(names) > 0 {
+	if names := nstest.Tables(t); len(names) > 0 {
 		t.Errorf("tables after Close: %v, want none", names)
 	}
 }
@@ -409,27 +409,27 @@ func TestKilled(t *testing.T) {
 			}
 			line, _ := bufio.NewReader(said).ReadString('\n')
 			name, kernel, _ := strings.Cut(strings.TrimSpace(line), " ")
-			if names := tables(t); !slices.Equal(names, []string{name}) {
+			if names := nstest.Tables(t); !slices.Equal(names, []string{name}) {
 				t.Errorf("tables of the living = %v, want %s", names, name)
 			}
 			// Another run leaves the living alone.
 			if err := install(t, Rules{IPv4: 15001}).Close(); err != nil {
 				t.Error(err)
 			}
-			if names := tables(t); !slices.Equal(names, []string{name}) {
+			if names := nstest.Tables(t); !slices.Equal(names, []string{name}) {
 				t.Errorf("tables after another run = %v, want %s", names, name)
 			}
 			_ = cmd.Process.Kill()
 			_ = cmd.Wait()
 			if kernel != "true" {
-				if names := tables(t); !slices.Equal(names, []string{name}) {
+				if names := nstest.Tables(t); !slices.Equal(names, []string{name}) {
 					t.Fatalf("tables of the dead = %v, want %s, which nobody owns", names, name)
 				}
 				if err := install(t, Rules{IPv4: 15001}).Close(); err != nil {
 					t.Error(err)
 				}
 			}
-			if names := tables(t); len(names) > 0 {
+			if names := nstest.Tables(t); len(names) > 0 {
 				t.Errorf("tables in the end = %v, want none", names)
 			}
 		})
@@ -473,7 +473,7 @@ func TestOthersCannotRemove(t *testing.T) {
 	if err := other.Flush(); !errors.Is(err, unix.EPERM) {
 		t.Errorf("another's removal of the table: %v, want %v", err, unix.EPERM)
 	}
-	if names := tables(t); !slices.Equal(names, []string{l.Table}) {
+	if names := nstest.Tables(t); !slices.Equal(names, []string{l.Table}) {
 		t.Errorf("tables = %v, want %s still", names, l.Table)
 	}
 }
@@ -488,7 +488,7 @@ func TestLeave(t *testing.T) {
 			t.Fatal(err)
 		}
 		install(t, Rules{IPv4: 15001})
-		if names := tables(t); !slices.Contains(names, Kept) {
+		if names := nstest.Tables(t); !slices.Contains(names, Kept) {
 			t.Errorf("tables = %v, want %s among them", names, Kept)
 		}
 	}
@@ -497,24 +497,7 @@ func TestLeave(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if names := tables(t); slices.Contains(names, Kept) {
+	if names := nstest.Tables(t); slices.Contains(names, Kept) {
 		t.Errorf("tables = %v, want %s gone", names, Kept)
 	}
-}
-
-func tables(t *testing.T) []string {
-	t.Helper()
-	conn, err := nftables.New()
-	if err != nil {
-		t.Fatal(err)
-	}
-	all, err := conn.ListTables()
-	if err != nil {
-		t.Fatal(err)
-	}
-	var names []string
-	for _, t := range all {
-		names = append(names, t.Name)
-	}
-	return names
 }
