@@ -39,6 +39,8 @@ type bodyTee struct {
 	// whole is called once all bytes have come. It is not called after close.
 	whole func()
 
+	turn sync.Mutex // held over a read: its bytes are noted in the order they came in
+
 	mu     sync.Mutex
 	rec    fixtures.Body
 	tape   *tape
@@ -65,9 +67,16 @@ func (b *bodyTee) putBack(data []byte) {
 
 // Read gives what was read ahead, then what the client sends.
 func (b *bodyTee) Read(p []byte) (int, error) {
+	b.turn.Lock()
+	defer b.turn.Unlock()
 	if n, err, ok := b.before(p); ok {
 		return n, err
 	}
+	return b.next(p)
+}
+
+// next reads from the client. The caller has the turn.
+func (b *bodyTee) next(p []byte) (int, error) {
 	n, err := b.src.Read(p)
 	now := time.Now()
 
@@ -168,6 +177,43 @@ func (b *bodyTee) record(t *tape) {
 		_, _ = b.again.ReadAt(data, b.again.Size()-int64(n)) // all of it is there
 		t.request(data)
 	}
+}
+
+// readOn reads what nobody has asked for, up to limit bytes, until the body ends or
+// the notes are closed. Whoever still reads it gets it all the same.
+func (b *bodyTee) readOn(limit int) {
+	buf := make([]byte, min(limit, 16<<10))
+	for read := 0; read < limit; {
+		n, more := b.ahead(buf)
+		if !more {
+			return
+		}
+		read += n
+	}
+}
+
+// ahead reads once into buf, and keeps that for the next Read.
+func (b *bodyTee) ahead(buf []byte) (n int, more bool) {
+	b.turn.Lock()
+	defer b.turn.Unlock()
+	b.mu.Lock()
+	over := b.closed || b.err != nil
+	if !over {
+		b.since = time.Now()
+	}
+	b.mu.Unlock()
+	if over {
+		return 0, false
+	}
+	n, err := b.next(buf)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if n > 0 && !b.closed {
+		kept := make([]byte, b.again.Len(), b.again.Len()+n)
+		_, _ = b.again.Read(kept) // all of it is there
+		b.again.Reset(append(kept, buf[:n]...))
+	}
+	return n, err == nil
 }
 
 // close ends the notes: reads that still come in change nothing any more. It

@@ -266,6 +266,9 @@ func (v *visit) finish(err error) {
 		v.served = v.now()
 	}
 	if v.body != nil {
+		if err == nil {
+			v.hearOut()
+		}
 		rec, at := v.body.close()
 		rec.Bytes = x.Request.Body.Bytes
 		x.Request.Body = rec
@@ -292,6 +295,35 @@ func (v *visit) finish(err error) {
 	}
 	if p.o.Observer != nil {
 		p.o.Observer.ExchangeDone(x)
+	}
+}
+
+// lateBody bounds how much of a request's body is still waited for, and how long,
+// once its answer has ended.
+const (
+	lateBody = 256 << 10
+	lateWait = time.Second
+)
+
+// hearOut has a recording know the whole of a request that was answered before its
+// body was read: without it, the same request is hard to know again.
+func (v *visit) hearOut() {
+	if v.tape == nil || v.x.Outcome != fixtures.OutcomeComplete || v.r.Header.Has("Expect") { // who expects may never send it
+		return
+	}
+	if _, over := v.body.ended(); over || v.body.failed() != nil {
+		return
+	}
+	heard := make(chan struct{})
+	go func(b *bodyTee) { // ends with the body, which ends at the latest with its handler
+		defer close(heard)
+		b.readOn(lateBody)
+	}(v.body)
+	enough := time.NewTimer(lateWait)
+	defer enough.Stop()
+	select {
+	case <-heard:
+	case <-enough.C:
 	}
 }
 

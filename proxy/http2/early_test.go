@@ -1,9 +1,13 @@
 package http2
 
 import (
+	"context"
+	"io"
 	"testing"
 
 	xhttp2 "golang.org/x/net/http2"
+
+	"github.com/understudy-proxy/understudy/proxy/wire"
 )
 
 // An answer may come before the request's body has. Clients that are told at once to stop
@@ -42,5 +46,50 @@ func TestEarlyAnswerStopsAnEndlessRequest(t *testing.T) {
 	r.req(3, true, "/204")
 	if got := r.outcome(3); got != "204" {
 		t.Errorf("next request = %s, want 204", got)
+	}
+}
+
+// Who reads on after the answer, as a recording does, gets all that comes.
+func TestEarlyAnswerIsNotTheBodysEnd(t *testing.T) {
+	r := dialRaw(t, listen(t, &Server{Handler: scenario(t)}, false))
+	r.req(1, false, "/afterwards")
+	if got := r.outcome(1); got != "200" {
+		t.Fatalf("early answer = %s, want 200", got)
+	}
+	r.ok(r.fr.WriteData(1, false, []byte("late ")))
+	r.ok(r.fr.WriteData(1, true, []byte("and the end")))
+	r.req(3, true, "/204")
+	if got := r.outcome(3); got != "204" {
+		t.Errorf("next request = %s, want 204", got)
+	}
+}
+
+// A reader that outlives its handler is told that it did not get the body whole,
+// though its end has come.
+func TestBodyThatNobodyReadHasNoEnd(t *testing.T) {
+	bodies := make(chan io.Reader, 1)
+	h := wire.HandlerFunc(func(_ context.Context, w wire.ResponseWriter, r *wire.Request) {
+		if r.Body != nil {
+			bodies <- r.Body
+		}
+		if err := w.WriteHead(&wire.Head{Status: 204}); err != nil {
+			t.Error(err)
+		}
+		if err := w.Finish(nil); err != nil {
+			t.Error(err)
+		}
+	})
+	r := dialRaw(t, listen(t, &Server{Handler: h}, false))
+	r.req(1, false, "/")
+	if got := r.outcome(1); got != "204" {
+		t.Fatalf("early answer = %s, want 204", got)
+	}
+	r.ok(r.fr.WriteData(1, true, []byte("late")))
+	r.req(3, true, "/") // its answer tells that what came before was taken
+	if got := r.outcome(3); got != "204" {
+		t.Fatalf("next request = %s, want 204", got)
+	}
+	if got, err := io.ReadAll(<-bodies); err == nil {
+		t.Errorf("a reader that was too late got %q as the whole body, want an error", got)
 	}
 }

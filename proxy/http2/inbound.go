@@ -162,10 +162,12 @@ func (c *conn) onData(f *xhttp2.DataFrame, at time.Time) error {
 		c.giveBack(size)
 		return &ProtocolError{Stream: f.StreamID, Code: uint32(xhttp2.ErrCodeProtocol), Reason: "DATA does not agree with content-length"}
 	}
-	if st.localDone { // answered: nobody reads what still comes
+	if st.unread {
+		st.lost = st.lost || len(data) > 0
 		c.giveBack(size)
 		if f.StreamEnded() {
 			c.remoteEnd(st)
+			st.wake.Broadcast()
 		}
 		return nil
 	}

@@ -162,6 +162,13 @@ func scenario(t testing.TB) wire.Handler {
 			must(w.Finish(nil))
 		case "/ignore": // answers without reading the body
 			text(200, "ignored")
+		case "/afterwards": // answers, reads the body, and tells of it in the log
+			text(200, "answered")
+			body, err := io.ReadAll(r.Body)
+			t.Logf("afterwards: %q, %v", body, err)
+			if string(body) != "late and the end" {
+				t.Errorf("the body read after the answer = %q, %v, want it whole", body, err)
+			}
 		case "/reset":
 			var code uint32
 			fmt.Sscan(query, &code)

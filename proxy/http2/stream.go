@@ -27,6 +27,8 @@ type stream struct {
 
 	remoteDone bool // the client has sent all
 	localDone  bool // we have
+	unread     bool // the handler has returned: nobody is to read what still comes
+	lost       bool // some of the body came and was not read
 	closed     bool // it is out of conn.streams
 	err        error
 
@@ -85,15 +87,14 @@ func (c *conn) remoteEnd(st *stream) {
 }
 
 // localEnd notes that we have sent all. A client still sending may end within
-// patience and its window, unread; then it is told to stop. mu is held.
+// patience, read for as long as the handler has not returned; then it is told to
+// stop. mu is held.
 func (c *conn) localEnd(st *stream) {
 	st.localDone = true
 	if st.remoteDone {
 		c.closeStream(st, nil)
 		return
 	}
-	c.giveBack(st.body.drop())
-	st.wake.Broadcast()
 	st.stopping = time.AfterFunc(patience, func() {
 		c.mu.Lock()
 		defer c.mu.Unlock()
@@ -103,6 +104,7 @@ func (c *conn) localEnd(st *stream) {
 		c.out = appendReset(c.out, st.id, xhttp2.ErrCodeNo)
 		c.buried.add(st.id)
 		c.closeStream(st, nil)
+		st.wake.Broadcast()
 		c.flushSoon()
 	})
 }
@@ -129,13 +131,24 @@ func (st *stream) giveBack(n int64) {
 	}
 }
 
+// forget drops what of the body was not read, and what still comes of it. mu is held.
+func (st *stream) forget() {
+	st.unread = true
+	if n := st.body.drop(); n > 0 {
+		st.lost = true
+		st.c.giveBack(n)
+	}
+	st.wake.Broadcast()
+}
+
 func (st *stream) readTrailer() fixtures.Header {
 	st.c.mu.Lock()
 	defer st.c.mu.Unlock()
 	return st.trailer
 }
 
-// bodyReader is a stream as its request's body.
+// bodyReader is a stream as its request's body. It may be read after its answer has
+// ended, until the handler returns.
 type bodyReader stream
 
 // Buffered returns how many bytes Read can give without waiting.
@@ -174,9 +187,11 @@ func (b *bodyReader) Read(p []byte) (int, error) {
 				c.flush()
 			}
 			return n, nil
+		case st.lost: // before the end, which is not that of what was read
+			return 0, errEnded
 		case st.remoteDone:
 			return 0, io.EOF
-		case st.closed, st.localDone:
+		case st.closed, st.unread:
 			return 0, errEnded
 		}
 		st.wake.Wait()

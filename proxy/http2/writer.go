@@ -282,7 +282,7 @@ func (w *writer) done() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	st.cancel()
-	c.giveBack(st.body.drop()) // a body that came whole and was not read
+	st.forget()
 	c.running--
 	c.flush()
 }
