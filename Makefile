@@ -50,7 +50,7 @@ perf-peers: build ## measure understudy beside other proxies and stubs
 	$(PEERS)/peers -understudy $(BIN) -cache $(PEERS) $(PEERS_FLAGS)
 
 LINKS_FLAGS ?=
-links: build ## what TCP makes of each profile of a link, beside theory: 7 minutes, needs iperf3
+links: build ## what TCP makes of each profile of a link, beside theory: 7 minutes, needs iperf3 (make deps)
 	$(GO) build -C tools/links -trimpath -o $(CURDIR)/bin/links .
 	bin/links -understudy $(BIN) $(LINKS_FLAGS)
 

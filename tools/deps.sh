@@ -6,7 +6,7 @@ sudo=
 [ "$(id -u)" = 0 ] || sudo=sudo
 $sudo apt-get update -qq
 # nodejs may already be there from elsewhere; Debian's is only wanted where none is.
-want="gcc libc6-dev curl nftables nginx-light haproxy openssl wrk python3 python3-requests kmod iproute2"
+want="gcc libc6-dev curl nftables nginx-light haproxy openssl wrk python3 python3-requests kmod iproute2 iperf3"
 # Debian has user-mode Linux for these alone.
 case "$(dpkg --print-architecture)" in amd64|i386) want="$want user-mode-linux" ;; esac
 command -v node >/dev/null 2>&1 || want="$want nodejs"

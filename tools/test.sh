@@ -14,7 +14,12 @@ trap 'rm -f "$log" "$log.status"' EXIT
 	CGO_ENABLED=${race:+1}
 	export CGO_ENABLED=${CGO_ENABLED:-0}
 	$go test $race -timeout 20m -v ./... 2>&1
-	echo $? >"$log.status"
+	status=$?
+	# Tools are modules of their own, so that what they need is not the program's.
+	for tool in tools/links tools/peers; do
+		$go test -C "$tool" $race -timeout 5m -v ./... 2>&1 || status=1
+	done
+	echo "$status" >"$log.status"
 } | tee "$log" | awk '
 	# Passing detail is left out; failures, skips and package results stay.
 	/^=== (RUN|PAUSE|CONT|NAME)/ { next }
