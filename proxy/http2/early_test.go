@@ -93,3 +93,44 @@ func TestBodyThatNobodyReadHasNoEnd(t *testing.T) {
 		t.Errorf("a reader that was too late got %q as the whole body, want an error", got)
 	}
 }
+
+// A client that has got all bytes of an announced length may leave before it is told that
+// these were all: the exchange is whole.
+func TestLeavingWithAllBytesIsNoFailure(t *testing.T) {
+	finished := make(chan error, 1)
+	h := wire.HandlerFunc(func(ctx context.Context, w wire.ResponseWriter, r *wire.Request) {
+		if err := w.WriteHead(&wire.Head{Status: 200, Length: 4}); err != nil {
+			t.Error(err)
+		}
+		part := "here"
+		if r.Target == "/part" {
+			part = "her"
+		}
+		if _, err := io.WriteString(w, part); err != nil {
+			t.Error(err)
+		}
+		if err := w.Flush(); err != nil { // as another stream's write may do
+			t.Error(err)
+		}
+		<-ctx.Done()
+		finished <- w.Finish(nil)
+	})
+	r := dialRaw(t, listen(t, &Server{Handler: h}, false))
+	for i, target := range []string{"/whole", "/part"} {
+		id := uint32(2*i + 1)
+		r.req(id, true, target)
+		for {
+			f, err := r.next()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, ok := f.(*xhttp2.DataFrame); ok {
+				break
+			}
+		}
+		r.ok(r.fr.WriteRSTStream(id, xhttp2.ErrCodeCancel))
+		if err := <-finished; (err == nil) != (target == "/whole") {
+			t.Errorf("the end of %s = %v, want an error for what came in part alone", target, err)
+		}
+	}
+}
