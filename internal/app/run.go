@@ -45,6 +45,7 @@ type state struct {
 // command ends, ctx ends, or SIGINT or SIGTERM comes; a second signal ends the process
 // at once. It returns the exit code and, where there is something to say, an error.
 func Run(ctx context.Context, o Options) (int, error) {
+	defer runtime.KeepAlive(holdReserve())
 	p, err := build(o)
 	if err != nil {
 		return ExitCode(err), err
@@ -53,7 +54,6 @@ func Run(ctx context.Context, o Options) (int, error) {
 }
 
 func (p *parts) run(ctx context.Context) (int, error) {
-	defer runtime.KeepAlive(holdReserve())
 	ctx, drain := context.WithCancel(ctx)
 	defer drain()
 	context.AfterFunc(ctx, func() { close(p.draining) })
