@@ -33,6 +33,9 @@ func (t *times) add(e *Entry) {
 }
 
 func (t *times) join(o *times) {
+	if o.own.Count() == 0 {
+		return // nor has it anything else, and its memory may still be untouched
+	}
 	t.own.Join(&o.own)
 	for i := range t.stages {
 		t.stages[i].Join(&o.stages[i])
@@ -63,6 +66,9 @@ type OwnSpread struct {
 
 func (t *times) ownSpread() OwnSpread {
 	o := OwnSpread{spreadOf(&t.own), map[string]Spread{}}
+	if o.Count == 0 {
+		return o
+	}
 	for i := range t.stages {
 		if s := spreadOf(&t.stages[i]); s.Count > 0 {
 			o.Stages[fixtures.Stage(i).String()] = s

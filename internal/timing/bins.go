@@ -10,8 +10,9 @@ import (
 // 4 µs, beyond them in 32 steps for each doubling, up to 73 minutes. Adding costs a
 // few ns and no memory. The zero value is empty. It is not safe for concurrent use.
 type Bins struct {
-	counts [32*(binDoublings+1) + 32]uint64
+	count  uint64 // first: with empty bins it is all that is read
 	most   time.Duration
+	counts [32*(binDoublings+1) + 32]uint64
 }
 
 const (
@@ -22,6 +23,7 @@ const (
 // Add counts d; a negative one as 0.
 func (b *Bins) Add(d time.Duration) {
 	b.counts[binOf(d)]++
+	b.count++
 	b.most = max(b.most, d)
 }
 
@@ -41,21 +43,21 @@ func middleOf(i int) time.Duration {
 	return time.Duration(low<<binUnit + width<<binUnit/2)
 }
 
-// Join adds what o has counted.
+// Join adds what o has counted. Empty bins are not looked at: nothing has touched their
+// memory, 8 KiB each, and doing so would be what they cost.
 func (b *Bins) Join(o *Bins) {
+	if o.count == 0 {
+		return
+	}
 	for i, n := range o.counts {
 		b.counts[i] += n
 	}
+	b.count += o.count
 	b.most = max(b.most, o.most)
 }
 
 // Count is how many were added.
-func (b *Bins) Count() (n uint64) {
-	for _, c := range b.counts {
-		n += c
-	}
-	return n
-}
+func (b *Bins) Count() uint64 { return b.count }
 
 // Max is the greatest that was added, exactly; 0 where there is none.
 func (b *Bins) Max() time.Duration { return b.most }
@@ -63,7 +65,10 @@ func (b *Bins) Max() time.Duration { return b.most }
 // Quantile returns the p-quantile, for p in [0, 1], to within 32 ns or 1/64 of it, and never
 // more than Max; 0 where none were added.
 func (b *Bins) Quantile(p float64) time.Duration {
-	rank := max(1, uint64(math.Ceil(p*float64(b.Count()))))
+	if b.count == 0 {
+		return 0
+	}
+	rank := max(1, uint64(math.Ceil(p*float64(b.count))))
 	var seen uint64
 	for i, c := range b.counts {
 		if seen += c; c > 0 && seen >= rank {

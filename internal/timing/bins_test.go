@@ -62,6 +62,16 @@ func TestBinsQuantiles(t *testing.T) {
 	}
 }
 
+func TestBinsJoinEmpty(t *testing.T) {
+	var some, none Bins
+	some.Add(0) // the least there is counts, too
+	some.Join(&none)
+	none.Join(&some)
+	if some != none || none.Count() != 1 || none.Quantile(1) != 0 {
+		t.Errorf("joined with nothing: %d and %d, want 1", some.Count(), none.Count())
+	}
+}
+
 func BenchmarkBins(b *testing.B) {
 	var bins Bins
 	d := time.Duration(0)
