@@ -66,7 +66,7 @@ func read(t *testing.T, name string, into any) {
 // takes fails where a command would not take the arguments.
 func takes(t *testing.T, args []string) {
 	t.Helper()
-	cmd, rest, err := newRoot().Find(args)
+	cmd, rest, err := newRoot("").Find(args)
 	if err == nil {
 		err = cmd.ParseFlags(rest)
 	}

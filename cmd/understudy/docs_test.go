@@ -61,7 +61,7 @@ func TestCommandsAreDocumented(t *testing.T) {
 			look(sub)
 		}
 	}
-	look(newRoot())
+	look(newRoot(""))
 	for title := range sections {
 		if !used[title] {
 			t.Errorf("section %q is about no command", title)

@@ -25,7 +25,7 @@ func main() {
 
 // run executes one command line and returns its exit code.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	root := newRoot()
+	root := newRoot(first(args))
 	root.SetArgs(args)
 	root.SetIn(stdin)
 	root.SetOut(stdout)
@@ -40,7 +40,19 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	return app.ExitCode(err)
 }
 
-func newRoot() *cobra.Command {
+// commands make the subcommands, in the order of their help, by their names.
+var commands = []struct {
+	name string
+	make func() *cobra.Command
+}{
+	{"record", newRecord}, {"replay", newReplay}, {"proxy", newProxy}, {"check", newCheck}, {"cassette", newCassette},
+	{"shape", newShape}, {"redirect", newRedirect}, {"gate", newGate}, {"demo", newDemo}, {"doctor", newDoctor}, {"ca", newCA},
+	{"gate-upstream", newGateUpstream}, {"gate-load", newGateLoad}, {"doctor-probe", newDoctorProbe},
+}
+
+// newRoot makes the program's command with the subcommand of that name, and with all
+// of them where there is none: their flags take milliseconds, and one is executed.
+func newRoot(name string) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "understudy",
 		Short: "Learn your dependencies, play their part, and break it on purpose",
@@ -59,8 +71,15 @@ func newRoot() *cobra.Command {
 	})
 	root.SuggestionsMinimumDistance = 2
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(newRecord(), newReplay(), newProxy(), newCheck(), newCassette(), newShape(), newRedirect(), newGate(), newDemo(), newDoctor(), newCA(),
-		newGateUpstream(), newGateLoad(), newDoctorProbe())
+	for _, c := range commands {
+		if name != "" && c.name == name {
+			root.AddCommand(c.make())
+			return root
+		}
+	}
+	for _, c := range commands {
+		root.AddCommand(c.make())
+	}
 	return root
 }
 
