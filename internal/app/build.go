@@ -51,6 +51,7 @@ type parts struct {
 	recorder  *recorder.Recorder
 	transport *upstream.Transport
 	authority func() (*ca.Authority, error) // loads or makes it at the first call
+	trust     func() (*trusting, error)     // waits for what makes a captured command trust it; nil for none
 	pipeline  *proxy.Pipeline
 	server    *proxy.Server
 	admin     *admin.Server
@@ -106,6 +107,9 @@ func build(o Options) (*parts, error) {
 // abandon closes what build had opened.
 func (p *parts) abandon() {
 	p.ahead.Close()
+	if p.trust != nil {
+		_, _ = p.trust() // it is being sought
+	}
 	p.removeRules()
 	for _, l := range p.listeners {
 		_ = l.ln.Close()
@@ -216,6 +220,9 @@ func (p *parts) makeAuthority() error {
 		}
 		return ca.Load(dir)
 	})
+	if p.captures() {
+		p.trust = p.seekTrust()
+	}
 	for _, l := range p.c.Listen {
 		if l.Kind == config.ListenForward || l.Kind == config.ListenTransparent {
 			_, err := p.authority()

@@ -52,6 +52,25 @@ func (p *parts) prepareCapture() error {
 	return nil
 }
 
+// seekTrust begins to find what makes the command trust our authority, while other things
+// are made, and returns what waits for it. That must be called.
+func (p *parts) seekTrust() func() (*trusting, error) {
+	var t *trusting
+	var err error
+	found := make(chan struct{})
+	go func() { // ends by itself; who calls what is returned waits for it
+		defer close(found)
+		var authority *ca.Authority
+		if authority, err = p.authority(); err == nil {
+			t, err = trustFor(authority, ca.BundleFiles(), javaStores(os.Getenv), userCache(), os.Getenv)
+		}
+	}()
+	return func() (*trusting, error) {
+		<-found
+		return t, err
+	}
+}
+
 // commandStreams are the options of a gateway that gives the command its streams and its
 // kind of link.
 func (p *parts) commandStreams() gateway.Options {
@@ -66,11 +85,7 @@ func (p *parts) replays() bool { return p.c.Mode == config.ModeReplay }
 // nothing has been started then.
 func (p *parts) captured(ctx context.Context, drain func(), serve *errgroup.Group) (int, error) {
 	defer p.ahead.Close() // where it comes to no start
-	authority, err := p.authority()
-	if err != nil {
-		return ExitSetup, err
-	}
-	t, err := trustFor(authority, ca.BundleFiles(), javaStores(os.Getenv), userCache(), os.Getenv)
+	t, err := p.trust()
 	if err != nil {
 		return ExitSetup, err
 	}
