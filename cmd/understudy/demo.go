@@ -18,12 +18,14 @@ import (
 func newDemo() *cobra.Command {
 	var o demo.Options
 	var asJSON bool
+	var visit string
 	cmd := &cobra.Command{
 		Use:   "demo",
 		Short: "The tour: record, replay, break and measure a sample shop's payments",
 		Long: "Starts a sample shop and the payment service that it depends on, records a session, shuts payments down,\n" +
-			"replays it, bends it with rules and measures understudy's own overhead, in about half a minute. It needs\n" +
-			"no network and no root, and leaves nothing behind. Exits 0 when all that it shows holds, 99 else.",
+			"replays it, bends it with rules, puts a slow link before it where the machine can make one, and measures\n" +
+			"understudy's own overhead, in about half a minute. It needs no network and no root, and leaves nothing\n" +
+			"behind. Exits 0 when all that it shows holds, 99 else.",
 		Example: "  understudy demo\n  understudy demo --keep tour",
 		Args:    usageArgs(cobra.NoArgs),
 	}
@@ -32,8 +34,13 @@ func newDemo() *cobra.Command {
 	f.Uint64Var(&o.Seed, "seed", 42, "seed `N` of the customers, the payments' times and the rules")
 	f.BoolVar(&o.Short, "short", false, "as brief as it can be: fewer customers, rougher figures")
 	f.BoolVar(&asJSON, "json", false, "print the figures as one JSON document, without the story")
+	f.StringVar(&visit, "visit", "", "be the tour's client at `URL`")
+	_ = f.MarkHidden("visit") // there is such a flag
 	f.SortFlags = false
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if visit != "" {
+			return demo.Visit(cmd.Context(), visit, cmd.OutOrStdout())
+		}
 		exe, err := os.Executable()
 		if err != nil {
 			return app.Setup(err)

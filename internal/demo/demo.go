@@ -93,7 +93,7 @@ func Run(ctx context.Context, o Options) (result *Result, err error) {
 	t.result.Seed, t.result.Kept = o.Seed, o.Keep
 
 	t.open()
-	for _, step := range []func(context.Context) error{t.record, t.replay, t.brownOut, t.sameSeed, t.gate} {
+	for _, step := range []func(context.Context) error{t.record, t.replay, t.brownOut, t.sameSeed, t.link, t.gate} {
 		err := step(ctx)
 		if ctx.Err() != nil {
 			return nil, ctx.Err()

@@ -25,7 +25,7 @@ const (
 
 // gate measures what understudy itself adds, briefly.
 func (t *tour) gate(ctx context.Context) error {
-	t.say.heading("5 Verdict", "what understudy itself costs, measured against doing without")
+	t.say.heading("6 Verdict", "what understudy itself costs, measured against doing without")
 	file, err := t.write("gate.yaml", gateBudget)
 	if err != nil {
 		return err

@@ -17,6 +17,7 @@ type Result struct {
 	Replay     Replayed    `json:"replay"`
 	BrownOut   BrownOut    `json:"brown_out"`
 	SameSeed   SameSeed    `json:"same_seed"`
+	Link       Link        `json:"link"`
 	Gate       Gate        `json:"gate"`
 	Checks     []Check     `json:"checks"`
 	Operations []Operation `json:"operations"`
@@ -108,6 +109,24 @@ type SameSeed struct {
 	First  string `json:"first"`
 	Second string `json:"second"` // with the same seed
 	Other  string `json:"other"`  // with another one
+}
+
+// Link is the replay to a program behind a shaped link; zero where this machine could
+// not make one.
+type Link struct {
+	Engine string    `json:"engine,omitempty"` // "netem" or "tun"
+	Rows   []LinkRow `json:"rows,omitempty"`
+	Calls  Quantiles `json:"calls"` // as the program saw them
+}
+
+// LinkRow is one figure of what was asked of the link and of what probes found.
+type LinkRow struct {
+	Direction string  `json:"direction"`
+	What      string  `json:"what"` // as in the event link_verified
+	Unit      string  `json:"unit"` // ms, share, bit/s
+	Asked     float64 `json:"asked"`
+	Achieved  float64 `json:"achieved"`
+	Verdict   string  `json:"verdict"`
 }
 
 // Gate is the overhead's verdict.

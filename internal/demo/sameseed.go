@@ -57,6 +57,10 @@ func (t *tour) sameSeed(ctx context.Context) error {
 func fates(ctx context.Context, url string, n int) (string, error) {
 	c := &paymentsClient{base: url, http: newPaymentsClient()}
 	defer c.http.CloseIdleConnections()
+	return c.fates(ctx, n)
+}
+
+func (c *paymentsClient) fates(ctx context.Context, n int) (string, error) {
 	var b strings.Builder
 	for range n {
 		_, status, err := c.do(ctx, "", http.MethodGet, "/v1/rates", nil)

@@ -55,7 +55,11 @@ func TestDemo(t *testing.T) {
 	if jsonErr := json.Unmarshal(out, &r); err != nil || jsonErr != nil {
 		t.Fatalf("understudy demo: %v, %v\n%s%s", err, jsonErr, out, stderr.String())
 	}
-	if !r.OK || len(r.Checks) != 11 || len(r.Operations) != 4 || len(r.SameSeed.First) != shortPace.fates || r.Gate.Verdict == "" {
+	checks := 13
+	if r.Link.Engine == "" { // this machine cannot capture, or was too busy for the link
+		checks--
+	}
+	if !r.OK || len(r.Checks) != checks || len(r.Operations) != 4 || len(r.SameSeed.First) != shortPace.fates || r.Gate.Verdict == "" {
 		t.Errorf("result = %s", out)
 	}
 	if r.Replay.Hits != r.Record.Calls || r.Record.Calls < 30 || len(r.Record.Volatile) != 2 {
