@@ -135,7 +135,7 @@ var stepMeans = map[gateway.Step]string{
 	gateway.StepMount:   "resolv.conf and trust stores can be covered for the command alone",
 	gateway.StepNetwork: "a second network namespace",
 	gateway.StepLink:    "a pair of links with addresses and routes",
-	gateway.StepCatch:   "connections to any address are taken (nftables, TPROXY)",
+	gateway.StepCatch:   "connections to any address are taken (TPROXY)",
 	gateway.StepLocal:   "those to the loopback, too",
 	gateway.StepAsk:     "connections that cannot be made are refused and not first accepted (NFQUEUE)",
 	gateway.StepSockets: "transparent listeners, DNS and raw sockets open",

@@ -124,7 +124,15 @@ func fill(what *shim.Order) error {
 		what.RulesOutside = append(what.RulesOutside, shim.Batch{Messages: outside.Bytes, Last: outside.Last})
 		what.RulesInside = append(what.RulesInside, shim.Batch{Messages: inside.Bytes, Last: inside.Last})
 	}
+	what.LegacyOutside, what.LegacyInside = tables(nat.LegacyOutside()), tables(nat.LegacyInside())
 	return nil
+}
+
+func tables(l nat.Legacy) (t [2]shim.Table) {
+	for i, b := range [][]byte{l.IPv4, l.IPv6} {
+		t[i] = shim.Table{Bytes: b, Option: nat.LegacyReplace, Pointer: nat.LegacyPointer}
+	}
+	return t
 }
 
 func linkBatch(b link.Batch) shim.Batch { return shim.Batch{Messages: b.Bytes, Last: b.Last} }

@@ -17,7 +17,7 @@ const (
 	StepPowers  Step = shim.StepPowers  // and has its capabilities
 	StepNetwork Step = shim.StepNetwork // a second network namespace
 	StepLink    Step = shim.StepLink    // a veth pair, addresses, routes
-	StepCatch   Step = shim.StepCatch   // nftables with TPROXY, on the gateway's side
+	StepCatch   Step = shim.StepCatch   // nftables, or iptables, with TPROXY, on the gateway's side
 	StepLocal   Step = shim.StepLocal   // the same for the command's loopback
 	StepAsk     Step = shim.StepAsk     // NFQUEUE: refuse what cannot be connected; not needed
 	StepSockets Step = shim.StepSockets // transparent listeners, DNS, raw UDP

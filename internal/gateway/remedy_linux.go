@@ -17,7 +17,7 @@ const (
 	mendSeccomp  = "a seccomp filter or the lack of CAP_SYS_ADMIN forbids it; in a container: docker run --cap-add SYS_ADMIN --cap-add NET_ADMIN --security-opt seccomp=unconfined --security-opt apparmor=unconfined …"
 	mendKernel   = "the kernel lacks it: it needs CONFIG_USER_NS, CONFIG_NET_NS and CONFIG_VETH (sudo modprobe veth)"
 	mendNft      = "sudo modprobe -a nf_tables nft_tproxy nft_socket; if there are no such modules, install the kernel's extra modules " +
-		"(Ubuntu: linux-modules-extra-$(uname -r), RHEL: kernel-modules-extra) or use a full kernel"
+		"(Ubuntu: linux-modules-extra-$(uname -r), RHEL: kernel-modules-extra) or use a full kernel; iptables does as well: sudo modprobe -a ip_tables iptable_mangle ip6table_mangle xt_TPROXY xt_socket xt_mark xt_tcpudp"
 )
 
 // explain makes a StepError of an error and finds the remedy.

@@ -1,6 +1,7 @@
 package shim
 
 import (
+	"errors"
 	"syscall"
 )
 
@@ -54,8 +55,8 @@ func (p *process) build(order int) {
 	if !ipv6 {
 		sockets.closeIPv6()
 	}
-	p.step(StepCatch, <-caught)
-	p.step(StepLocal, <-locally)
+	p.step(StepCatch, gateway.orLegacy(<-caught, o.LegacyOutside, sockets[TCP4], sockets[TCP6]))
+	p.step(StepLocal, command.orLegacy(<-locally, o.LegacyInside, sockets[Local4], sockets[Local6]))
 	if command.queue != 0 {
 		p.step(StepAsk, nil)
 	}
@@ -80,7 +81,9 @@ func (p *process) build(order int) {
 		p.step(StepHand, err) // that it went well is seen by what arrives
 	}
 	for _, fd := range []int{gateway.ns, command.ns, gateway.rules, command.rules, o.NamespaceFD, o.InnerFD} {
-		_ = syscall.Close(fd)
+		if fd != 0 {
+			_ = syscall.Close(fd)
+		}
 	}
 }
 
@@ -133,10 +136,12 @@ func (o *opened) closeIPv6() {
 type place struct {
 	ns    int // the namespace itself
 	route int // NETLINK_ROUTE; the parent's later
-	rules int // NETLINK_NETFILTER
+	rules int // NETLINK_NETFILTER; 0 where the kernel has none of it: noRules says so
 	queue int // NFQUEUE's socket; 0 where the kernel has none, or none is wanted
 	// device is the end of a link that a process carries; 0 for a veth's.
 	device int
+
+	noRules error
 }
 
 // openPlace opens the current namespace's.
@@ -151,7 +156,11 @@ func (p *process) openPlace(ipv6, ask bool) (at_ *place, err error) {
 	if c.route, err = openNetlink(syscall.NETLINK_ROUTE); err != nil {
 		return nil, err
 	}
-	if c.rules, err = openNetlink(syscall.NETLINK_NETFILTER); err != nil {
+	switch c.rules, err = openNetlink(syscall.NETLINK_NETFILTER); {
+	case errors.Is(err, syscall.EPROTONOSUPPORT):
+		c.noRules = err // which iptables may do without
+		return c, nil
+	case err != nil:
 		return nil, err
 	}
 	if ask {
@@ -173,6 +182,9 @@ func (c *place) dropQueue() {
 // install writes the first rules of those in ways that the kernel can: the last
 // does not ask, all before it do.
 func (c *place) install(ways []Batch) (err error) {
+	if c.noRules != nil {
+		return c.noRules
+	}
 	for i, way := range ways {
 		asks := i < len(ways)-1
 		if asks && c.queue == 0 {

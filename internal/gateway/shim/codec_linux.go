@@ -29,6 +29,8 @@ type Order struct {
 	LinkOutside6    Batch
 	RulesOutside    []Batch // from the wished for to the plainest; the first two ask
 	RulesInside     []Batch
+	LegacyOutside   [2]Table // of IPv4 and IPv6, where none of the rules can be
+	LegacyInside    [2]Table
 	QueueSubscribed Batch
 	Ports           Ports
 	Mark            int // of sockets for published ports
@@ -234,6 +236,11 @@ func (c *codec) order(o *Order) {
 	}
 	list(c, &o.RulesOutside, c.batch)
 	list(c, &o.RulesInside, c.batch)
+	for _, t := range []*Table{&o.LegacyOutside[0], &o.LegacyOutside[1], &o.LegacyInside[0], &o.LegacyInside[1]} {
+		c.bytes(&t.Bytes)
+		c.int(&t.Option)
+		c.int(&t.Pointer)
+	}
 	c.batch(&o.QueueSubscribed)
 	c.int(&o.Ports.TCP)
 	c.int(&o.Ports.Local)

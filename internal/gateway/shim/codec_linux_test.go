@@ -15,13 +15,15 @@ func FuzzOrder(f *testing.F) {
 		in := Order{
 			Inherited: []int{number}, Probe: true, LinkInside: Batch{content, number},
 			RulesInside: []Batch{{content, 1}}, Ports: Ports{1, 2, number}, Mark: number,
+			LegacyInside: [2]Table{1: {content, 64, number}},
 		}
 		var out Order
 		if err := out.Decode(in.Encode()); err != nil {
 			t.Fatal(err)
 		}
 		if !reflect.DeepEqual(out.Inherited, in.Inherited) || !bytes.Equal(out.LinkInside.Messages, content) || out.LinkInside.Last != number ||
-			!bytes.Equal(out.RulesInside[0].Messages, content) || out.Ports != in.Ports || out.Mark != number || !out.Probe || out.IPv6 {
+			!bytes.Equal(out.RulesInside[0].Messages, content) || out.Ports != in.Ports || out.Mark != number ||
+			out.LegacyInside[1].Pointer != number || !bytes.Equal(out.LegacyInside[1].Bytes, content) || !out.Probe || out.IPv6 {
 			t.Fatalf("%+v became %+v", in, out)
 		}
 		var strange, again Order
