@@ -4,6 +4,7 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -107,12 +108,23 @@ func readFile[T any](b *Book, path, hint string, parse func(name string, data []
 	}
 	data, err := b.Open(path)
 	if err != nil {
-		return v, &problem{err.Error(), ""}
+		return v, &problem{err.Error(), unread(err)}
 	}
 	if v, err = parse(path, data); err != nil {
 		return v, &problem{place.Detail(err), ""}
 	}
 	return v, nil
+}
+
+// unread is the remedy for a file that cannot be read; "" for none.
+func unread(err error) string {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return "a path counts from the file that names it; in an option, from the folder where understudy is run"
+	case errors.Is(err, fs.ErrPermission):
+		return "let the user who runs understudy read it"
+	}
+	return ""
 }
 
 // fit takes delay and jitter from a distribution that was measured, where they

@@ -104,6 +104,20 @@ func TestTracesInSpecs(t *testing.T) {
 	}
 }
 
+// A file that is not there is told with what paths count from.
+func TestTraceThatIsNotThere(t *testing.T) {
+	b, err := NewBook()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, spec := range []string{"trace=none.such", "delay_trace=none.such", "delay=4ms,jitter=1ms,distribution=file:none.such"} {
+		_, err := b.Parse(spec)
+		if e, is := errors.AsType[*place.Error](err); !is || !strings.Contains(e.Msg, "no such file") || !strings.Contains(e.Hint, "counts from the file that names it") {
+			t.Errorf("Parse(%q) = %v, want an error with a remedy", spec, err)
+		}
+	}
+}
+
 // What is read is written so that it reads the same, and lies within its bounds; what is
 // refused has a place.
 func FuzzTraces(f *testing.F) {
