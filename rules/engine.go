@@ -262,13 +262,14 @@ func (e *Engine) failed(u *rule, st *state, err error) {
 // contribute reports whether the effects change p at all: a fault changes
 // nothing where an earlier one stands.
 func (e *effects) contribute(p *fixtures.Plan) bool {
-	return e.holdRequest != nil || e.holdFirstByte != nil || e.holdTotal != nil || len(e.editRequest) > 0 || len(e.editResponse) > 0 ||
+	return e.link != "" || e.holdRequest != nil || e.holdFirstByte != nil || e.holdTotal != nil || len(e.editRequest) > 0 || len(e.editResponse) > 0 ||
 		e.throttle > 0 && (p.BytesPerSecond == 0 || e.throttle < p.BytesPerSecond) ||
 		e.drip != nil && p.Drip == nil || e.fault != nil && p.Fault == nil
 }
 
 // apply adds a rule's effects to p: delays add up, but the longest total, the
-// lowest throttle, the first drip and the first fault count, edits follow each other.
+// lowest throttle, the first drip, the first fault and the last link count, edits follow
+// each other.
 func (e *Engine) apply(u *rule, st *state, s *scope, p *fixtures.Plan) {
 	f := &u.effects
 	p.Fired = append(p.Fired, u.name)
@@ -280,6 +281,9 @@ func (e *Engine) apply(u *rule, st *state, s *scope, p *fixtures.Plan) {
 	}
 	if f.drip != nil && p.Drip == nil {
 		p.Drip = f.drip
+	}
+	if f.link != "" {
+		p.Link = f.link
 	}
 	p.EditRequest = appendShared(p.EditRequest, f.editRequest)
 	p.EditResponse = appendShared(p.EditResponse, f.editResponse)

@@ -40,6 +40,8 @@ type rule struct {
 	stop    bool
 	effects effects
 	keys    map[string]ast.Node // where a key of the rule stands, for errors
+
+	linkAt func(hint, format string, args ...any) *place.Error // a finding at the link's class
 }
 
 // effects is what a rule does when it fires.
@@ -54,16 +56,17 @@ type effects struct {
 	name          fixtures.NameFault
 	editRequest   []fixtures.Edit
 	editResponse  []fixtures.Edit
+	link          string // a class of the link; "" for none
 }
 
 func (e *effects) none() bool {
 	return e.holdRequest == nil && e.holdFirstByte == nil && e.holdTotal == nil && e.throttle == 0 && e.drip == nil && e.fault == nil &&
-		e.refuse == fixtures.RefuseNone && e.name == fixtures.NameResolves && len(e.editRequest) == 0 && len(e.editResponse) == 0
+		e.refuse == fixtures.RefuseNone && e.name == fixtures.NameResolves && len(e.editRequest) == 0 && len(e.editResponse) == 0 && e.link == ""
 }
 
 var ruleKeys = []string{
 	"name", "enabled", "when", "during", "every", "chance", "count", "stop",
-	"delay", "throttle", "drip", "fault", "headers",
+	"delay", "throttle", "drip", "fault", "headers", "link",
 }
 
 // rule reads one rule; nil where something is wrong with it.
@@ -125,6 +128,8 @@ func (r *reader) rule(n ast.Node) *rule {
 			r.fault(u, e)
 		case "headers":
 			r.headers(u, e)
+		case "link":
+			r.link(u, e)
 		default:
 			r.unknown(e, "", ruleKeys...)
 		}
@@ -151,7 +156,7 @@ func (r *reader) check(u *rule, n ast.Node) {
 		return
 	}
 	if u.effects.none() && !u.stop {
-		r.fail(n, "add delay, throttle, drip, fault or headers; or stop: true to keep later rules away", "rule %q does nothing", u.name)
+		r.fail(n, "add delay, throttle, drip, fault, headers or link; or stop: true to keep later rules away", "rule %q does nothing", u.name)
 	}
 	switch {
 	case u.effects.refuse != fixtures.RefuseNone:
@@ -183,8 +188,8 @@ func (r *reader) checkDoor(u *rule) {
 			"when: a connection is refused before a request is read")
 	}
 	e := &u.effects
-	if e.holdRequest != nil || e.holdFirstByte != nil || e.holdTotal != nil || e.throttle != 0 || e.drip != nil || len(e.editRequest) > 0 || len(e.editResponse) > 0 {
-		r.fail(u.keys["fault"], "put delay, throttle, drip and headers into a rule of their own",
+	if e.holdRequest != nil || e.holdFirstByte != nil || e.holdTotal != nil || e.throttle != 0 || e.drip != nil || len(e.editRequest) > 0 || len(e.editResponse) > 0 || e.link != "" {
+		r.fail(u.keys["fault"], "put delay, throttle, drip, headers and link into a rule of their own",
 			"fault: a refused connection has no answer to bend")
 	}
 }
@@ -212,6 +217,9 @@ func (r *reader) checkName(u *rule) {
 		if n := u.keys[key]; n != nil {
 			r.fail(n, "put it into a rule of its own, without dns.name", "%s: a name has no answer of HTTP to bend", key)
 		}
+	}
+	if n := u.keys["link"]; n != nil {
+		r.fail(n, "link.classes of the configuration has to: for all connections to a name", "link: a name has no connection yet")
 	}
 }
 

@@ -46,7 +46,7 @@ type Watcher struct {
 	places []Place
 	opts   Options
 	report func(Reload)
-	beside func([]Source) (commit func(), err error)
+	beside func([]Source, *Set) (commit func(), err error)
 
 	listen func() (*fsnotify.Watcher, error) // for tests to refuse
 	every  time.Duration                     // between two looks where files are polled
@@ -67,10 +67,10 @@ func NewWatcher(e *Engine, places []Place, opts Options, report func(Reload)) *W
 }
 
 // Beside lets another part of the files change together with the rules: read is called
-// with each new reading, and its commit, which may be nil, once the rules are live. Its
+// with each new reading and the rules in it, and its commit, which may be nil, once the rules are live. Its
 // error refuses the reading as a whole, as errors of the rules do. Both are called from
 // Run, and must not block. It is to be called before Run.
-func (w *Watcher) Beside(read func([]Source) (commit func(), err error)) { w.beside = read }
+func (w *Watcher) Beside(read func([]Source, *Set) (commit func(), err error)) { w.beside = read }
 
 // Run watches until ctx ends, and then returns nil. What changed between the
 // loading of the engine's Set and now is loaded first.
@@ -170,7 +170,7 @@ func (w *Watcher) look(s *schedule) {
 	}
 	var commit func()
 	if w.beside != nil {
-		if commit, err = w.beside(r.sources); err != nil {
+		if commit, err = w.beside(r.sources, set); err != nil {
 			w.report(Reload{Err: err, Beside: true})
 			return
 		}

@@ -31,7 +31,7 @@ func watch(t testing.TB, paths ...string) *watching {
 	return watchBeside(t, nil, paths...)
 }
 
-func watchBeside(t testing.TB, beside func([]Source) (func(), error), paths ...string) *watching {
+func watchBeside(t testing.TB, beside func([]Source, *Set) (func(), error), paths ...string) *watching {
 	t.Helper()
 	places := make([]Place, len(paths))
 	for i, p := range paths {
@@ -155,7 +155,7 @@ func TestBeside(t *testing.T) {
 	write(t, path, rulesText("a"))
 	var refuse error
 	asked, committed := 0, 0
-	w := watchBeside(t, func(s []Source) (func(), error) {
+	w := watchBeside(t, func(s []Source, _ *Set) (func(), error) {
 		asked++
 		if len(s) != 1 || s[0].Name != path || refuse != nil {
 			return nil, refuse

@@ -16,6 +16,7 @@ const (
 
 // Finding is something to know about a link's conditions.
 type Finding struct {
+	Class     string    `json:"class,omitempty"`     // of the link's; "" for the link itself
 	Direction Direction `json:"direction,omitempty"` // "" for both or neither
 	Name      string    `json:"name,omitempty"`      // the condition
 	Level     Level     `json:"level"`
@@ -32,6 +33,9 @@ func (f Finding) String() string {
 	}
 	if f.Direction != "" {
 		s = string(f.Direction) + ": " + s
+	}
+	if f.Class != "" {
+		s = "class " + f.Class + ": " + s
 	}
 	if f.Better != "" {
 		s += " (better: " + f.Better + ")"
@@ -75,14 +79,14 @@ func LintOn(l Link, p Place) []Finding {
 		if l.Down == l.Up || l.Down.IsZero() || l.Up.IsZero() {
 			twice = max(l.Down.Delay, l.Up.Delay) * 2
 		}
-		out = append(out, Finding{"", "delay", Warning, fmt.Sprintf("lo carries both directions: a round trip takes %v, and every local connection is hit", twice),
+		out = append(out, Finding{"", "", "delay", Warning, fmt.Sprintf("lo carries both directions: a round trip takes %v, and every local connection is hit", twice),
 			"half the delay, or a namespace of its own: understudy shape set --pid PID"})
 	}
 	if p.KeepGSO {
-		out = append(out, Finding{"", "gso", Warning, "packets are lost, queued and timed in super-packets of up to 64 KiB: 1% loss takes some 22 segments at a time", "leave segmentation to understudy (no --keep-gso)"})
+		out = append(out, Finding{"", "", "gso", Warning, "packets are lost, queued and timed in super-packets of up to 64 KiB: 1% loss takes some 22 segments at a time", "leave segmentation to understudy (no --keep-gso)"})
 	}
 	if p.Ingress && p.Kind == "veth" {
-		out = append(out, Finding{p.IngressDirection, "gso", Warning, "a veth's peer hands over super-packets of up to 64 KiB, and they are lost, queued and timed whole",
+		out = append(out, Finding{"", p.IngressDirection, "gso", Warning, "a veth's peer hands over super-packets of up to 64 KiB, and they are lost, queued and timed whole",
 			"shape the peer's end, where this direction leaves, or there: ip link set dev PEER gso_max_segs 1"})
 	}
 	return out
@@ -91,7 +95,7 @@ func LintOn(l Link, p Place) []Finding {
 // lintConditions looks at one direction.
 func lintConditions(d Direction, c *Conditions) []Finding {
 	var out []Finding
-	add := func(name, text, better string) { out = append(out, Finding{d, name, Warning, text, better}) }
+	add := func(name, text, better string) { out = append(out, Finding{"", d, name, Warning, text, better}) }
 	if c.LossCorrelation > 0 {
 		add("loss_correlation", "the kernel's correlated loss is broken: 5% with 25% correlation loses 0.16%", burstAdvice(c))
 	}
@@ -100,10 +104,10 @@ func lintConditions(d Direction, c *Conditions) []Finding {
 			fmt.Sprintf("add a rate, such as rate=500mbit, which keeps the order and adds to the mean delay; or steps of the delay alone: delay=%v", c.Delay))
 	}
 	if c.Jitter > 0 && c.Rate > 0 {
-		out = append(out, Finding{d, "jitter", Note, "a rate keeps packets in order, so that late ones hold up those behind: the mean delay grows (50±10 ms gave 56.8)", ""})
+		out = append(out, Finding{"", d, "jitter", Note, "a rate keeps packets in order, so that late ones hold up those behind: the mean delay grows (50±10 ms gave 56.8)", ""})
 	}
 	if c.Duplicate > 0 {
-		out = append(out, Finding{d, "duplicate", Note, "a netem that duplicates forbids any other netem on the same interface", ""})
+		out = append(out, Finding{"", d, "duplicate", Note, "a netem that duplicates forbids any other netem on the same interface", ""})
 	}
 	for _, one := range []struct {
 		name            string
@@ -119,7 +123,7 @@ func lintConditions(d Direction, c *Conditions) []Finding {
 // lintPlain looks at one direction, whatever shapes it.
 func lintPlain(d Direction, c *Conditions) []Finding {
 	var out []Finding
-	add := func(name, text, better string) { out = append(out, Finding{d, name, Warning, text, better}) }
+	add := func(name, text, better string) { out = append(out, Finding{"", d, name, Warning, text, better}) }
 	if c.ECN && !c.loses() {
 		add("ecn", "it marks packets instead of losing them, and none are lost on purpose", "add a loss, such as loss=0.5%, or leave ecn out")
 	}
@@ -151,12 +155,12 @@ func lintQueue(d Direction, c *Conditions) []Finding {
 	held := packets(max(c.Rate, 1), c.Delay)
 	switch {
 	case c.Rate > 0 && uint64(c.Limit) < held+leastQueue:
-		return []Finding{{d, "limit", Warning, fmt.Sprintf("%d packets are fewer than %d that are on the way at this rate and delay: it throttles below the rate", c.Limit, held), how}}
+		return []Finding{{"", d, "limit", Warning, fmt.Sprintf("%d packets are fewer than %d that are on the way at this rate and delay: it throttles below the rate", c.Limit, held), how}}
 	case c.Rate > 0 && queueTime(c, held) > time.Second:
-		return []Finding{{d, "limit", Warning, fmt.Sprintf("%d packets at this rate make a queue of %v", c.Limit, queueTime(c, held).Round(time.Millisecond)), fmt.Sprintf("limit=%d, or queue=%v", chosen.Limit, defaultQueue)}}
+		return []Finding{{"", d, "limit", Warning, fmt.Sprintf("%d packets at this rate make a queue of %v", c.Limit, queueTime(c, held).Round(time.Millisecond)), fmt.Sprintf("limit=%d, or queue=%v", chosen.Limit, defaultQueue)}}
 	case c.Rate == 0 && c.Limit < chosen.Limit && c.Delay > 0:
 		most := float64(c.Limit) * fullPacket * 8 / c.Delay.Seconds()
-		return []Finding{{d, "limit", Warning, fmt.Sprintf("%d packets within %v let through %.0f Mbit/s at most", c.Limit, c.Delay, most/1e6), fmt.Sprintf("limit=%d", chosen.Limit)}}
+		return []Finding{{"", d, "limit", Warning, fmt.Sprintf("%d packets within %v let through %.0f Mbit/s at most", c.Limit, c.Delay, most/1e6), fmt.Sprintf("limit=%d", chosen.Limit)}}
 	}
 	return nil
 }

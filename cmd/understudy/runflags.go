@@ -46,6 +46,7 @@ func (f *runFlags) add(cmd *cobra.Command) {
 	f.one("link", "link", "shape both directions of a captured command's link: `SPEC`")
 	f.one("down", "link.down", "shape its link toward it: `SPEC`")
 	f.one("up", "link.up", "shape its link from it: `SPEC`")
+	list("link-to", "link.to", "shape its link to some destinations on their own: `DEST=SPEC`, such as db.internal:5432=delay=80ms (repeatable)")
 	f.one("link-engine", "link.engine", "what shapes its link: auto, netem (the kernel) or tun (understudy itself)")
 	f.own.Bool("verify", false, "probe the link before the command starts, which it does only if the link does what was asked")
 	f.keys["verify"] = "link.verify"

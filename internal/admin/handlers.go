@@ -122,7 +122,11 @@ func (a *api) link(w http.ResponseWriter, _ *http.Request) {
 	if a.Link != nil {
 		l = a.Link()
 	}
-	l.Directions, l.Steps = notNil(l.Directions), notNil(l.Steps)
+	l.Directions, l.Classes, l.Steps = notNil(l.Directions), notNil(l.Classes), notNil(l.Steps)
+	for i := range l.Classes {
+		c := &l.Classes[i]
+		c.To, c.Directions = notNil(c.To), notNil(c.Directions)
+	}
 	for i := range l.Steps {
 		l.Steps[i].During = notNil(l.Steps[i].During)
 	}

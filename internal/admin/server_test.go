@@ -79,7 +79,8 @@ func fullOptions() Options {
 		Rules:     &fakeRules{rule: Rule{Name: "slow tail/1", Place: "u.yaml:3:5", Enabled: true, Matched: 3, Fired: 2}, chaos: true},
 		Link: func() Link {
 			return Link{Engine: "netem", Directions: []LinkDirection{{Direction: "down", Conditions: "delay=40ms", Dropped: 3}},
-				Steps: []LinkStep{{Name: "tunnel", During: []string{"1s..2s"}, InForce: true, Weight: 1}}}
+				Classes: []LinkClass{{Name: "database", To: []string{"db.internal:5432"}, Moved: 2, Directions: []LinkDirection{{Direction: "up"}}}},
+				Steps:   []LinkStep{{Name: "tunnel", During: []string{"1s..2s"}, InForce: true, Weight: 1}}}
 		},
 		ResetScenarios: func() int { return 3 },
 	}

@@ -114,7 +114,8 @@ type Link struct {
 	Engine            string          `json:"engine"`              // "netem"; "" for no link
 	ElapsedSeconds    float64         `json:"elapsed_seconds"`     // on the run's clock
 	NextChangeSeconds float64         `json:"next_change_seconds"` // when on the run's clock; below 0 for never again
-	Directions        []LinkDirection `json:"directions"`          // those that are shaped
+	Directions        []LinkDirection `json:"directions"`          // those that are shaped; what belongs to a class is not in them
+	Classes           []LinkClass     `json:"classes"`             // parts with conditions of their own, in order
 	Steps             []LinkStep      `json:"steps"`               // of the timeline, in order
 	PastLink          int64           `json:"past_link"`           // connections to the loopback, which has no link
 }
@@ -129,6 +130,14 @@ type LinkDirection struct {
 	Overlimits     uint64 `json:"overlimits"`
 	BacklogBytes   uint64 `json:"backlog_bytes"`
 	BacklogPackets uint64 `json:"backlog_packets"` // queued and delayed
+}
+
+// LinkClass is a part of a link with conditions of its own.
+type LinkClass struct {
+	Name       string          `json:"name"`
+	To         []string        `json:"to"`         // destinations; none for one that only rules put connections into
+	Moved      uint64          `json:"moved"`      // how often a rule put a connection into it
+	Directions []LinkDirection `json:"directions"` // both; conditions are empty where packets pass as they are
 }
 
 // LinkStep is a step of a link's timeline.

@@ -35,6 +35,7 @@ type books struct {
 	missed    *admin.Ring[admin.Miss]
 	access    *zap.Logger // nil where exchanges are not logged
 	gate      *gatekeeper
+	link      *atomic.Pointer[shaped] // a captured command's; nil for none
 
 	finished, misses, faults atomic.Uint64
 }
@@ -49,6 +50,9 @@ func (b *books) ConnClosed(c *wire.Conn, end proxy.ConnEnd) {
 	b.metrics.Connection(string(end.Fate))
 	b.firedAtDoor(end.Rule)
 	b.gate.left(c)
+	if b.link != nil {
+		b.link.Load().left(c)
+	}
 }
 
 // refused books a connection that was refused before it was made, and why: by a rule,

@@ -199,6 +199,9 @@ func (p *parts) makeRules() error {
 		return nil
 	}
 	set, err := rules.Load(p.places, p.rulesOpts)
+	if err == nil {
+		err = knownClasses(set, p.linkPlan.Load())
+	}
 	if err != nil {
 		return BadInput(err)
 	}
@@ -320,6 +323,7 @@ func (p *parts) makeRecorder() error {
 		exchanges: admin.NewRing[admin.Exchange](1000),
 		missed:    admin.NewRing[admin.Miss](200),
 		gate:      p.gate,
+		link:      &p.shapedNow,
 	}
 	p.books.metrics = telemetry.NewMetrics(telemetry.Options{Version: Version, Recorder: p.recorderStats, Link: p.linkStats})
 	if p.c.Log.Access {
@@ -361,7 +365,7 @@ func (p *parts) recorderStats() telemetry.RecorderStats {
 
 func (p *parts) makePipeline() error {
 	o := proxy.Options{
-		Observer: p.books, Planner: planner{p.engine, p.start, p.gate}, Log: p.log, Start: p.start, Draining: p.draining,
+		Observer: p.books, Planner: planner{p.engine, p.start, p.gate, &p.shapedNow}, Log: p.log, Start: p.start, Draining: p.draining,
 		Rhythm: p.c.Timing == config.TimingRecorded, Speed: p.c.Speed, ServerTiming: p.c.ServerTiming,
 		BodyLimit: int(max(p.c.Limits.BodyMemory, 16<<20)),
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/goccy/go-yaml/ast"
@@ -143,6 +144,7 @@ func (c *Checked) configuration(path string) (Checked, []string) {
 		}
 	}
 	c.link(conf)
+	c.classes(conf)
 	return *c, append(append([]string{}, conf.RuleFiles...), conf.Cassettes...)
 }
 
@@ -171,7 +173,36 @@ func (c *Checked) link(conf *config.Config) {
 		c.explain(f, func(better, text string) error { return at.File.AtNode(at.Node, better, "link: %s", text) })
 	}
 	for _, f := range plan.Lint(lint) {
-		c.explain(f.Finding, func(better, text string) error { return f.Step.Error(better, "link: step %q: %s", f.Step.Name, text) })
+		c.explain(f.Finding, func(better, text string) error {
+			if f.Class != "" {
+				text = fmt.Sprintf("class %q: %s", f.Class, text)
+			}
+			if f.Step == nil {
+				all := plan.Classes()
+				return all[slices.IndexFunc(all, func(c shaping.LinkClass) bool { return c.Name == f.Class })].Error(better, "link: %s", text)
+			}
+			return f.Step.Error(better, "link: step %q: %s", f.Step.Name, text)
+		})
+	}
+}
+
+// classes checks that the link has those that rules put connections into, also in files
+// of their own: what else is wrong with those their own check tells.
+func (c *Checked) classes(conf *config.Config) {
+	plan, err := timelineOf(conf, conf.Seed)
+	if err != nil {
+		return // it was told
+	}
+	places := []rules.Place{{Path: conf.File, Shared: true}}
+	for _, path := range conf.RuleFiles {
+		places = append(places, rules.Place{Path: path})
+	}
+	for _, one := range places {
+		if set, err := rules.Load([]rules.Place{one}, rules.Options{Empirical: empirical}); err == nil {
+			if err := knownClasses(set, plan); err != nil {
+				c.fail(err)
+			}
+		}
 	}
 }
 

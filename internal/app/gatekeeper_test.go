@@ -24,7 +24,7 @@ func doorRules(t *testing.T, text string) (planner, *rules.Engine) {
 	engine := rules.NewEngine(7, nil)
 	engine.Swap(set)
 	start := time.Now()
-	return planner{engine, start, &gatekeeper{engine: engine, start: start}}, engine
+	return planner{engine, start, &gatekeeper{engine: engine, start: start}, nil}, engine
 }
 
 var shop = netip.MustParseAddrPort("198.18.0.1:443")

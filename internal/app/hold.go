@@ -102,8 +102,8 @@ func (h *held) run(ctx context.Context) error {
 
 // hold puts a state in force, and tells what that changes.
 func (h *held) hold(ctx context.Context, state timeline.State, now time.Duration, isNew bool) error {
-	if state.Link != h.current().Link {
-		if err := h.link.Change(ctx, state.Link); err != nil {
+	if now := h.current(); !state.Same(&now) {
+		if err := h.link.Change(ctx, state.Link, state.Classes...); err != nil {
 			return err
 		}
 	}

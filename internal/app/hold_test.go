@@ -18,20 +18,25 @@ import (
 
 // fakeLink is a link that writes down what is put in force, and when.
 type fakeLink struct {
-	start time.Time
-	at    []time.Duration
-	links []string
-	now   shaping.Link
-	fails atomic.Pointer[error]
+	start   time.Time
+	at      []time.Duration
+	links   []string
+	now     shaping.Link
+	classes []shaping.LinkClass
+	fails   atomic.Pointer[error]
 }
 
-func (f *fakeLink) Change(_ context.Context, l shaping.Link) error {
+func (f *fakeLink) Change(_ context.Context, l shaping.Link, classes ...shaping.LinkClass) error {
 	if err := f.fails.Load(); err != nil {
 		return *err
 	}
 	f.at = append(f.at, time.Since(f.start))
-	f.links = append(f.links, fmt.Sprintf("%v %s", time.Since(f.start), l))
-	f.now = l
+	text := fmt.Sprintf("%v %s", time.Since(f.start), l)
+	for _, c := range classes {
+		text += fmt.Sprintf("; class %s %s", c.Name, c.Link)
+	}
+	f.links = append(f.links, text)
+	f.now, f.classes = l, classes
 	return nil
 }
 
@@ -41,6 +46,16 @@ func (f *fakeLink) Counters() (map[shaping.Direction]shaping.Counters, error) {
 
 func (f *fakeLink) Conditions() map[shaping.Direction]shaping.Conditions {
 	return map[shaping.Direction]shaping.Conditions{shaping.Down: f.now.Down}
+}
+
+func (f *fakeLink) Classes() []shaping.LinkClass { return f.classes }
+
+func (f *fakeLink) ClassCounters() map[string]map[shaping.Direction]shaping.Counters {
+	all := map[string]map[shaping.Direction]shaping.Counters{}
+	for _, c := range f.classes {
+		all[c.Name] = map[shaping.Direction]shaping.Counters{shaping.Up: {SentPackets: 5}}
+	}
+	return all
 }
 
 func (f *fakeLink) Findings() []shaping.Finding { return nil }
@@ -81,7 +96,7 @@ func holdFor(t *testing.T, text string) *holding {
 	ctx, stop := context.WithCancel(t.Context())
 	x.stop = stop
 	link, state, now := x.first()
-	if err := x.link.Change(ctx, link); err != nil {
+	if err := x.link.Change(ctx, link, state.Classes...); err != nil {
 		t.Fatal(err)
 	}
 	x.note(state, now)

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 	"sync/atomic"
 
@@ -66,8 +68,9 @@ func linkOf(c *config.Config) (shaping.Link, error) {
 // the run; nil where it wants nothing. Errors are place errors.
 func timelineOf(c *config.Config, seed uint64) (*timeline.Timeline, error) {
 	base, err := linkOf(c)
-	if err != nil {
-		return nil, err
+	classes, err2 := classesOf(c)
+	if err != nil || err2 != nil {
+		return nil, joinPlaces(joinPlaces(nil, place.NewFile("link", nil), err), place.NewFile("link", nil), err2)
 	}
 	var steps []timeline.Step
 	if list := c.Link.Steps; !list.IsZero() {
@@ -79,10 +82,14 @@ func timelineOf(c *config.Config, seed uint64) (*timeline.Timeline, error) {
 			return nil, err
 		}
 	}
-	if base.IsZero() && len(steps) == 0 {
+	if base.IsZero() && len(steps) == 0 && len(classes) == 0 {
 		return nil, nil
 	}
-	return timeline.New(base, steps, seed)
+	plan, err := timeline.New(base, steps, seed, classes...)
+	if err == nil && c.Link.Engine == config.EngineNetem && len(classes) > 0 {
+		return nil, place.List{noClassesInNetem(&c.Link)}
+	}
+	return plan, err
 }
 
 // readLink reads the link's conditions and refuses them where there is no link to be
@@ -110,14 +117,18 @@ func (p *parts) readLink() error {
 // Its methods may be called from several goroutines.
 type inForce interface {
 	// Change puts other conditions in force, in both directions, without dropping a
-	// packet that is held. A direction's conditions that are zero let packets pass as
-	// they are.
-	Change(ctx context.Context, link shaping.Link) error
+	// packet that is held: the link's own, and its classes, with theirs. A direction's
+	// conditions that are zero let packets pass as they are.
+	Change(ctx context.Context, link shaping.Link, classes ...shaping.LinkClass) error
 	// Counters are what each direction has counted since the start, and holds now.
 	Counters() (map[shaping.Direction]shaping.Counters, error)
 	// Conditions are what is in force, as the engine resolved it. A direction that was
 	// never shaped is missing.
 	Conditions() map[shaping.Direction]shaping.Conditions
+	// Classes are likewise the link's classes, with their conditions.
+	Classes() []shaping.LinkClass
+	// ClassCounters are what each class's directions have counted.
+	ClassCounters() map[string]map[shaping.Direction]shaping.Counters
 	// Findings are what there is to say about them.
 	Findings() []shaping.Finding
 }
@@ -125,16 +136,30 @@ type inForce interface {
 // shaped is a captured command's link with what is told of it.
 type shaped struct {
 	inForce
-	engine config.LinkEngine
-	why    string // the engine is that, in a sentence; "" where there is nothing to say
-	held   held
-	asked  shaping.Link // what was to be in force at the start
+	carried *tunnel.Link // the same, where this process carries the packets; else nil
+	moved   moves        // by rules, into classes
+	engine  config.LinkEngine
+	why     string // the engine is that, in a sentence; "" where there is nothing to say
+	held    held
+	asked   linkAsked // what was to be in force at the start
 	// verified is what probes found then; nil where none were sent.
 	verified *verify.Report
 	// past counts connections to the loopback, which has no link.
 	past atomic.Int64
 	// counted is what the ends had counted when the command had ended; nil before.
-	counted atomic.Pointer[map[shaping.Direction]shaping.Counters]
+	counted atomic.Pointer[linkCounts]
+}
+
+// linkAsked is what a link and its classes are to do.
+type linkAsked struct {
+	link    shaping.Link
+	classes []shaping.LinkClass
+}
+
+// linkCounts are what a link and, by name, its classes counted.
+type linkCounts struct {
+	link    map[shaping.Direction]shaping.Counters
+	classes map[string]map[shaping.Direction]shaping.Counters
 }
 
 // shape puts the link's conditions in force, each direction at the end that sends it.
@@ -152,15 +177,15 @@ func (p *parts) shape(ctx context.Context, g *gateway.Gateway) error {
 	if g.Up().Device == nil {
 		s.inForce = newNetemLink(g, p.seed)
 	} else {
-		l, err := tunnel.Open(g.Down().Device, g.Up().Device, func(d shaping.Direction) uint64 { return linkSeed(p.seed, d) })
+		l, err := tunnel.Open(g.Down().Device, g.Up().Device, func(class string, d shaping.Direction) uint64 { return classSeed(p.seed, class, d) }, g.Name)
 		if err != nil {
 			return fmt.Errorf("link: %w", err)
 		}
 		defer p.carry(l) // also where it gets no conditions: it gives back what it holds
-		s.inForce, s.engine, s.why, hint = l, config.EngineTUN, p.whyCarried(g.Up().Device), ""
+		s.inForce, s.carried, s.engine, s.why, hint = l, l, config.EngineTUN, p.whyCarried(g.Up().Device), ""
 	}
-	s.held.link, s.asked = s.inForce, link
-	if err := s.inForce.Change(ctx, link); err != nil {
+	s.held.link, s.asked = s.inForce, linkAsked{link, state.Classes}
+	if err := s.inForce.Change(ctx, link, state.Classes...); err != nil {
 		return fmt.Errorf("link: %w%s", err, hint)
 	}
 	p.shaped = s
@@ -176,6 +201,8 @@ func (p *parts) whyCarried(device *os.File) string {
 	switch {
 	case p.c.Link.Engine == config.EngineTUN:
 		return how
+	case len(p.linkPlan.Load().Classes()) > 0:
+		return "netem has no classes: " + how
 	case beyondNetem(p.linkPlan.Load()):
 		return "netem plays no traces back: " + how
 	}
@@ -200,6 +227,9 @@ func (p *parts) carries() bool {
 
 // beyondNetem reports whether a timeline ever has conditions that netem has not.
 func beyondNetem(t *timeline.Timeline) bool {
+	if len(t.Classes()) > 0 {
+		return true
+	}
 	beyond := func(l shaping.Link) bool { return l.Down.Beyond() != "" || l.Up.Beyond() != "" }
 	for i := range t.Steps() {
 		if beyond(t.Alone(i)) {
@@ -212,6 +242,14 @@ func beyondNetem(t *timeline.Timeline) bool {
 // linkSeed is the seed of a direction's chances where none was given.
 func linkSeed(root uint64, d shaping.Direction) uint64 {
 	return timing.MixString(root, "link", string(d))
+}
+
+// classSeed is that of a class, or of the link itself, "".
+func classSeed(root uint64, class string, d shaping.Direction) uint64 {
+	if class == "" {
+		return linkSeed(root, d)
+	}
+	return timing.MixString(root, "link class", class, string(d))
 }
 
 // linkEnd is a direction's end, as events tell of it.
@@ -242,8 +280,16 @@ func (p *parts) tellLink(g *gateway.Gateway) {
 		findings = append(findings, shaping.Finding{Name: "engine", Level: shaping.Note, Text: p.shaped.why})
 	}
 	fields["findings"] = findings
+	classes := p.shaped.Classes()
+	if len(classes) > 0 {
+		fields["classes"] = tellClasses(classes)
+	}
 	p.events.Note("link", "", fields)
 	p.log.Info("the command's link is shaped", log...)
+	for i := range classes {
+		p.log.Info("link: class "+classes[i].Name, zap.Strings("to", toOf(&classes[i])),
+			zap.String("down", orAsItIs(classes[i].Link.Down)), zap.String("up", orAsItIs(classes[i].Link.Up)))
+	}
 	for _, f := range findings {
 		if f.Level == shaping.Warning {
 			p.log.Warn("link: " + f.String())
@@ -268,8 +314,11 @@ func (p *parts) linkReport() map[string]any {
 	}
 	out := map[string]any{"engine": p.shaped.engine, "past_link": p.shaped.past.Load()}
 	if counted := p.shaped.counted.Load(); counted != nil {
-		for d, c := range *counted {
+		for d, c := range counted.link {
 			out[string(d)] = c
+		}
+		if len(counted.classes) > 0 {
+			out["classes"] = counted.classes
 		}
 	}
 	if p.shaped.verified != nil {
@@ -289,10 +338,21 @@ func (p *parts) linkText() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "\nlink (%s):\n", p.shaped.engine)
 	counted, _ := p.shaped.counters() // they were read, or it was told why not
-	for _, d := range directions {
-		if c, ok := counted[d]; ok {
-			fmt.Fprintf(&b, "  %-4s  %d packets, %d bytes sent, %d dropped, %d still waiting\n", d, c.SentPackets, c.SentBytes, c.Dropped, c.BacklogPackets)
+	tell := func(indent string, counted map[shaping.Direction]shaping.Counters) {
+		for _, d := range directions {
+			if c, ok := counted[d]; ok {
+				fmt.Fprintf(&b, "%s%-4s  %d packets, %d bytes sent, %d dropped, %d still waiting\n", indent, d, c.SentPackets, c.SentBytes, c.Dropped, c.BacklogPackets)
+			}
 		}
+	}
+	tell("  ", counted.link)
+	for _, name := range slices.Sorted(maps.Keys(counted.classes)) {
+		fmt.Fprintf(&b, "  class %s", name)
+		if n := p.shaped.moved.of(name); n > 0 {
+			fmt.Fprintf(&b, ", into which rules put %s", plural(int(n), "connection"))
+		}
+		b.WriteString(":\n")
+		tell("    ", counted.classes[name])
 	}
 	for _, s := range p.shaped.held.passages() {
 		fmt.Fprintf(&b, "  step %s: %s, %.1f s in all, first at %.1f s\n", s.Name, plural(s.Times, "time"), s.Seconds, s.FirstAt)

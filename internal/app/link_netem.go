@@ -34,7 +34,10 @@ func newNetemLink(g *gateway.Gateway, seed uint64) *netemLink {
 	return l
 }
 
-func (l *netemLink) Change(ctx context.Context, link shaping.Link) error {
+func (l *netemLink) Change(ctx context.Context, link shaping.Link, classes ...shaping.LinkClass) error {
+	if len(classes) > 0 {
+		return errors.New("netem has no classes") // what was asked was held against that before
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, d := range directions {
@@ -92,3 +95,7 @@ func (l *netemLink) Findings() (all []shaping.Finding) {
 	}
 	return all
 }
+
+func (l *netemLink) Classes() []shaping.LinkClass { return nil }
+
+func (l *netemLink) ClassCounters() map[string]map[shaping.Direction]shaping.Counters { return nil }

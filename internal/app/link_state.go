@@ -11,11 +11,12 @@ import (
 )
 
 // counters are the link's now or, once the command has ended, what they were then.
-func (s *shaped) counters() (map[shaping.Direction]shaping.Counters, error) {
+func (s *shaped) counters() (linkCounts, error) {
 	if c := s.counted.Load(); c != nil {
 		return *c, nil
 	}
-	return s.Counters()
+	link, err := s.Counters()
+	return linkCounts{link, s.ClassCounters()}, err
 }
 
 // countLink reads the counters for the last time, before the namespaces go.
@@ -23,7 +24,7 @@ func (p *parts) countLink() {
 	if p.shaped == nil {
 		return
 	}
-	counted, err := p.shaped.Counters()
+	counted, err := p.shaped.counters()
 	if err != nil {
 		p.log.Warn("the link's counters", zap.Error(err))
 	}
@@ -46,16 +47,16 @@ func (p *parts) linkNow() admin.Link {
 	}
 	conditions := s.Conditions()
 	for _, d := range directions {
-		c, shaped := conditions[d]
-		if !shaped {
-			continue
+		if c, shaped := conditions[d]; shaped {
+			l.Directions = append(l.Directions, directionNow(d, c, counters.link[d]))
 		}
-		n := counters[d]
-		l.Directions = append(l.Directions, admin.LinkDirection{
-			Direction: string(d), Conditions: c.String(),
-			SentBytes: n.SentBytes, SentPackets: n.SentPackets, Dropped: n.Dropped, Overlimits: n.Overlimits,
-			BacklogBytes: n.BacklogBytes, BacklogPackets: n.BacklogPackets,
-		})
+	}
+	for _, class := range s.Classes() {
+		told := admin.LinkClass{Name: class.Name, To: toOf(&class), Moved: s.moved.of(class.Name)}
+		for _, d := range directions {
+			told.Directions = append(told.Directions, directionNow(d, *class.Link.Of(d), counters.classes[class.Name][d]))
+		}
+		l.Classes = append(l.Classes, told)
 	}
 	plan := p.linkPlan.Load()
 	if next, ok := plan.Next(now); ok {
@@ -76,6 +77,14 @@ func (p *parts) linkNow() admin.Link {
 	return l
 }
 
+func directionNow(d shaping.Direction, c shaping.Conditions, n shaping.Counters) admin.LinkDirection {
+	return admin.LinkDirection{
+		Direction: string(d), Conditions: c.String(),
+		SentBytes: n.SentBytes, SentPackets: n.SentPackets, Dropped: n.Dropped, Overlimits: n.Overlimits,
+		BacklogBytes: n.BacklogBytes, BacklogPackets: n.BacklogPackets,
+	}
+}
+
 // weights are those of the steps that last.
 func (h *held) weights() map[string]float64 {
 	all := map[string]float64{}
@@ -91,16 +100,23 @@ func (p *parts) linkStats() (telemetry.LinkStats, bool) {
 	if s == nil {
 		return telemetry.LinkStats{}, false
 	}
-	out := telemetry.LinkStats{Directions: map[string]telemetry.LinkCounters{}, Steps: map[string]float64{}}
+	out := telemetry.LinkStats{Directions: map[telemetry.LinkPart]telemetry.LinkCounters{}, Moved: map[string]uint64{}, Steps: map[string]float64{}}
 	counters, err := s.counters()
 	if err != nil {
 		p.log.Warn("the link's counters", zap.Error(err))
 	}
-	for d, n := range counters {
-		out.Directions[string(d)] = telemetry.LinkCounters{
-			SentBytes: n.SentBytes, SentPackets: n.SentPackets, DroppedPackets: n.Dropped,
-			BacklogBytes: n.BacklogBytes, BacklogPackets: n.BacklogPackets,
+	stats := func(class string, counters map[shaping.Direction]shaping.Counters) {
+		for d, n := range counters {
+			out.Directions[telemetry.LinkPart{Class: class, Direction: string(d)}] = telemetry.LinkCounters{
+				SentBytes: n.SentBytes, SentPackets: n.SentPackets, DroppedPackets: n.Dropped,
+				BacklogBytes: n.BacklogBytes, BacklogPackets: n.BacklogPackets,
+			}
 		}
+	}
+	stats("", counters.link)
+	for class, n := range counters.classes {
+		stats(class, n)
+		out.Moved[class] = s.moved.of(class)
 	}
 	weights := s.held.weights()
 	for _, step := range p.linkPlan.Load().Steps() {

@@ -61,8 +61,8 @@ link:
 			t.Errorf("linkNow = %+v, want %+v", got, want)
 		}
 		stats := telemetry.LinkStats{
-			Directions: map[string]telemetry.LinkCounters{"down": {SentPackets: 3, BacklogBytes: 7}},
-			Steps:      map[string]float64{"first": 0, "second": 0.5, "never": 0},
+			Directions: map[telemetry.LinkPart]telemetry.LinkCounters{{Direction: "down"}: {SentPackets: 3, BacklogBytes: 7}}, Moved: map[string]uint64{},
+			Steps: map[string]float64{"first": 0, "second": 0.5, "never": 0},
 		}
 		if got, ok := p.linkStats(); !ok || !reflect.DeepEqual(got, stats) {
 			t.Errorf("linkStats = %+v, %v, want %+v", got, ok, stats)

@@ -33,7 +33,7 @@ func (p *parts) verifyLink(ctx context.Context, g *gateway.Gateway) error {
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	round := uint64(os.Getpid()) << 32
-	return p.verifyBy(ctx, func(ctx context.Context, plans map[shaping.Direction]verify.Plan) (map[shaping.Direction]verify.Samples, error) {
+	return p.verifyBy(ctx, p.shaped.carried, func(ctx context.Context, plans map[shaping.Direction]verify.Plan) (map[shaping.Direction]verify.Samples, error) {
 		round++
 		return probes.Run(ctx, probes.End(down), probes.End(up), plans, round)
 	})
@@ -43,17 +43,45 @@ func (p *parts) verifyLink(ctx context.Context, g *gateway.Gateway) error {
 // machine was busy is given a second chance.
 const rounds = 2
 
-func (p *parts) verifyBy(ctx context.Context, probe prober) error {
+// classed leads probes through a class of the link, "" for none.
+type classed interface{ Probe(class string) }
+
+// verifyBy probes the link itself, and then each of its classes.
+func (p *parts) verifyBy(ctx context.Context, lead classed, probe prober) error {
 	s := p.shaped
+	start := time.Now()
+	var sum verify.Report
+	for _, part := range append([]shaping.LinkClass{{Link: s.asked.link}}, s.asked.classes...) {
+		if part.Name != "" {
+			lead.Probe(part.Name)
+		}
+		r, err := verifyPart(ctx, part, s.engine, probe)
+		if err != nil {
+			if ctx.Err() != nil {
+				err = errors.New("it was interrupted")
+			}
+			return fmt.Errorf("link: verify: %w; the command was not started", err)
+		}
+		rows, sent, most := append(sum.Rows, r.Rows...), sum.Probes+r.Probes, max(sum.Rounds, r.Rounds)
+		sum = verify.Sum(rows, sent, most, time.Since(start))
+	}
+	if len(s.asked.classes) > 0 {
+		lead.Probe("")
+	}
+	return p.verified(sum)
+}
+
+// verifyPart probes one class, or the link itself.
+func verifyPart(ctx context.Context, part shaping.LinkClass, engine config.LinkEngine, probe prober) (verify.Report, error) {
 	plans := map[shaping.Direction]verify.Plan{}
 	asked := map[shaping.Direction]verify.Asked{}
 	for _, d := range directions {
-		c, _ := s.asked.Of(d).Resolve()
-		if s.asked.Of(d).IsZero() {
+		c, _ := part.Link.Of(d).Resolve()
+		if part.Link.Of(d).IsZero() {
 			c = shaping.Conditions{}
 		}
 		plans[d] = verify.PlanFor(c)
-		asked[d] = verify.Asked{Direction: d, Conditions: c, PerPacket: s.engine == config.EngineNetem}
+		asked[d] = verify.Asked{Class: part.Name, Direction: d, Conditions: c, PerPacket: engine == config.EngineNetem}
 	}
 	start := time.Now()
 	sent := 0
@@ -61,10 +89,7 @@ func (p *parts) verifyBy(ctx context.Context, probe prober) error {
 	for round := 1; round <= rounds && !r.Agrees; round++ {
 		got, err := probe(ctx, plans)
 		if err != nil {
-			if ctx.Err() != nil {
-				err = errors.New("it was interrupted")
-			}
-			return fmt.Errorf("link: verify: %w; the command was not started", err)
+			return r, err
 		}
 		var rows []verify.Row
 		for _, d := range directions {
@@ -73,6 +98,13 @@ func (p *parts) verifyBy(ctx context.Context, probe prober) error {
 		}
 		r = verify.Sum(rows, sent, round, time.Since(start))
 	}
+	return r, nil
+}
+
+// verified tells what came of it, and returns an error where the link does not do what was
+// asked.
+func (p *parts) verified(r verify.Report) error {
+	s := p.shaped
 	s.verified = &r
 	what := fmt.Sprintf("%d packets in %.1f s", r.Probes, r.Seconds)
 	fields := map[string]any{"engine": s.engine, "agrees": r.Agrees, "rows": r.Rows, "probes": r.Probes, "seconds": r.Seconds, "rounds": r.Rounds}

@@ -46,15 +46,15 @@ func doing(t *testing.T, spec string) prober {
 	}
 }
 
-func verifying(t *testing.T, asked string) (p *parts, link *restartable, told *bytes.Buffer) {
+func verifying(t *testing.T, spec string) (p *parts, link *restartable, told *bytes.Buffer) {
 	t.Helper()
-	c, err := shaping.ParseSpec(asked)
+	c, err := shaping.ParseSpec(spec)
 	if err != nil {
 		t.Fatal(err)
 	}
 	link, told = &restartable{}, &bytes.Buffer{}
 	p = &parts{events: NewEvents(told, true)}
-	p.shaped = &shaped{inForce: link, engine: config.EngineTUN, asked: shaping.Link{Down: c, Up: c}}
+	p.shaped = &shaped{inForce: link, engine: config.EngineTUN, asked: linkAsked{link: shaping.Link{Down: c, Up: c}}}
 	return p, link, told
 }
 
@@ -62,7 +62,7 @@ const askedOfLink = "delay=20ms,loss=2%,rate=20mbit"
 
 func TestVerifyAgrees(t *testing.T) {
 	p, link, told := verifying(t, askedOfLink)
-	if err := p.verifyBy(t.Context(), doing(t, askedOfLink)); err != nil {
+	if err := p.verifyBy(t.Context(), nil, doing(t, askedOfLink)); err != nil {
 		t.Fatal(err)
 	}
 	if link.restarts != 1 {
@@ -89,7 +89,7 @@ func TestVerifyDisagrees(t *testing.T) {
 		p, link, told := verifying(t, askedOfLink)
 		probed := 0
 		probe := doing(t, is)
-		err := p.verifyBy(t.Context(), func(ctx context.Context, plans map[shaping.Direction]verify.Plan) (map[shaping.Direction]verify.Samples, error) {
+		err := p.verifyBy(t.Context(), nil, func(ctx context.Context, plans map[shaping.Direction]verify.Plan) (map[shaping.Direction]verify.Samples, error) {
 			probed++
 			return probe(ctx, plans)
 		})
@@ -113,7 +113,7 @@ func TestVerifyAgain(t *testing.T) {
 	p, _, _ := verifying(t, askedOfLink)
 	first, then := doing(t, "delay=40ms,loss=2%,rate=20mbit"), doing(t, askedOfLink)
 	probed := 0
-	err := p.verifyBy(t.Context(), func(ctx context.Context, plans map[shaping.Direction]verify.Plan) (map[shaping.Direction]verify.Samples, error) {
+	err := p.verifyBy(t.Context(), nil, func(ctx context.Context, plans map[shaping.Direction]verify.Plan) (map[shaping.Direction]verify.Samples, error) {
 		if probed++; probed == 1 {
 			return first(ctx, plans)
 		}
@@ -130,12 +130,12 @@ func TestVerifyCannotProbe(t *testing.T) {
 	fails := func(ctx context.Context, _ map[shaping.Direction]verify.Plan) (map[shaping.Direction]verify.Samples, error) {
 		return nil, broken
 	}
-	if err := p.verifyBy(t.Context(), fails); !errors.Is(err, broken) || link.restarts != 0 {
+	if err := p.verifyBy(t.Context(), nil, fails); !errors.Is(err, broken) || link.restarts != 0 {
 		t.Errorf("verify = %v, want %v", err, broken)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := p.verifyBy(ctx, fails); err == nil || !strings.Contains(err.Error(), "interrupted") {
+	if err := p.verifyBy(ctx, nil, fails); err == nil || !strings.Contains(err.Error(), "interrupted") {
 		t.Errorf("verify = %v, want that it was interrupted", err)
 	}
 }

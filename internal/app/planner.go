@@ -3,6 +3,7 @@ package app
 import (
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/understudy-proxy/understudy/fixtures"
@@ -16,6 +17,7 @@ type planner struct {
 	engine *rules.Engine
 	start  time.Time // zero of the run's clock
 	gate   *gatekeeper
+	link   *atomic.Pointer[shaped] // into whose classes connections are put; nil for none
 }
 
 func (p planner) Door(c *wire.Conn, host string) (fixtures.Refusal, string) {
@@ -33,7 +35,9 @@ func (p planner) NeedsBody(x *proxy.Exchange) bool { return p.engine.NeedsBody(&
 func (p planner) Plan(x *proxy.Exchange) fixtures.Plan {
 	in := input(x)
 	defer release(in)
-	return p.engine.Plan(in)
+	plan := p.engine.Plan(in)
+	p.move(x, plan.Link, "")
+	return plan
 }
 
 func (p planner) PlanResponse(x *proxy.Exchange) fixtures.Plan {
@@ -41,7 +45,16 @@ func (p planner) PlanResponse(x *proxy.Exchange) fixtures.Plan {
 	defer release(in)
 	in.Response = &x.Response
 	in.TTFB = max(0, x.Times.FirstByte-x.Times.RequestRead)
-	return p.engine.PlanResponse(in, x.Plan)
+	plan := p.engine.PlanResponse(in, x.Plan)
+	p.move(x, plan.Link, x.Plan.Link)
+	return plan
+}
+
+// move puts an exchange's connection into a class, unless it was before.
+func (p planner) move(x *proxy.Exchange, class, before string) {
+	if class != before && p.link != nil {
+		p.link.Load().move(x.Wire, class)
+	}
 }
 
 // inputs saves an allocation per exchange: the engine keeps none of them.

@@ -27,7 +27,7 @@ func (p *parts) linkInFile() bool {
 }
 
 func linkSections(l *config.Link) []config.Section {
-	return []config.Section{l.Both, l.Down, l.Up, l.Steps}
+	return append([]config.Section{l.Both, l.Down, l.Up, l.Steps, l.Classes}, l.To...)
 }
 
 // linkSource is what a configuration says of the link, to tell whether that changed.
@@ -42,36 +42,45 @@ func linkSource(l *config.Link) string {
 	return b.String()
 }
 
-// relink reads the link of a configuration file that was saved. The whole file has to be
-// right, but of all else that is in it nothing is taken over.
-func (p *parts) relink(sources []rules.Source) (commit func(), err error) {
+// relink reads the link of a configuration file that was saved, beside the rules. The whole
+// file has to be right, but of all else that is in it nothing is taken over.
+func (p *parts) relink(sources []rules.Source, set *rules.Set) (commit func(), err error) {
+	plan, commit, err := p.savedLink(sources)
+	if err != nil {
+		return nil, err
+	}
+	return commit, knownClasses(set, plan)
+}
+
+// savedLink is what will be in force once commit, which may be nil, is called.
+func (p *parts) savedLink(sources []rules.Source) (plan *timeline.Timeline, commit func(), err error) {
 	for _, s := range sources {
 		if s.Name != p.c.File || !s.Shared {
 			continue
 		}
 		c, err := p.c.Again(s.Data)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		if linkSource(&c.Link) == p.linkSource {
-			return nil, nil
+			break
 		}
 		plan, err := timelineOf(c, p.seed)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		if !p.hasLink {
-			return nil, noLinkBefore(&c.Link)
+			return nil, nil, noLinkBefore(&c.Link)
 		}
 		if plan == nil { // it was taken out
 			if plan, err = timeline.New(shaping.Link{}, nil, p.seed); err != nil {
-				return nil, err
+				return nil, nil, err
 			}
 		}
 		if s := p.shapedNow.Load(); s != nil && s.engine == config.EngineNetem && beyondNetem(plan) {
-			return nil, wantsAnother(&c.Link)
+			return nil, nil, wantsAnother(&c.Link)
 		}
-		return func() {
+		return plan, func() {
 			p.linkSource = linkSource(&c.Link)
 			p.linkPlan.Store(plan)
 			select {
@@ -80,7 +89,7 @@ func (p *parts) relink(sources []rules.Source) (commit func(), err error) {
 			}
 		}, nil
 	}
-	return nil, nil
+	return p.linkPlan.Load(), nil, nil
 }
 
 // noLinkBefore refuses a link in a run that began without one.
@@ -95,6 +104,9 @@ func noLinkBefore(l *config.Link) error {
 
 // wantsAnother refuses conditions that the engine in force does not have.
 func wantsAnother(l *config.Link) error {
+	if e := noClassesInNetem(l); e != nil {
+		return e
+	}
 	for _, s := range linkSections(l) {
 		if !s.IsZero() {
 			return s.File.AtNode(s.Node, "start the run again, with --link-engine tun", "link: this run's is shaped by netem, which plays no traces back")
@@ -133,6 +145,10 @@ func (p *parts) tellChange(c change) {
 		text := c.state.Link.Of(d).String()
 		fields[string(d)] = text
 		log = append(log, zap.String(string(d), text))
+	}
+	if len(c.state.Classes) > 0 {
+		fields["classes"] = tellClasses(c.state.Classes)
+		log = append(log, zap.Any("classes", fields["classes"]))
 	}
 	p.events.Note("link_changed", "", fields)
 	p.log.Info(what, log...)

@@ -28,7 +28,12 @@ func linked(t *testing.T, text string, overrides ...config.Override) *parts {
 
 // save hands the run a new content of its file.
 func save(p *parts, text string) error {
-	commit, err := p.relink([]rules.Source{{Name: "understudy.yaml", Data: []byte(text), Shared: true}})
+	sources := []rules.Source{{Name: "understudy.yaml", Data: []byte(text), Shared: true}}
+	set, err := rules.Parse(sources, rules.Options{})
+	if err != nil {
+		return err
+	}
+	commit, err := p.relink(sources, set)
 	if err == nil && commit != nil {
 		commit()
 	}

@@ -75,6 +75,8 @@ func (p *parts) run(ctx context.Context) (int, error) {
 		w := rules.NewWatcher(p.engine, p.places, p.rulesOpts, p.reloaded)
 		if p.captures() {
 			w.Beside(p.relink)
+		} else {
+			w.Beside(func(_ []rules.Source, set *rules.Set) (func(), error) { return nil, knownClasses(set, nil) })
 		}
 		keep.Go(func() error { return w.Run(books) })
 	}
@@ -240,8 +242,9 @@ func (p *parts) announce() {
 
 // reloaded tells of a change of the rules.
 func (p *parts) reloaded(r rules.Reload) {
+	_, byRule := errors.AsType[unknownClass](r.Err)
 	switch {
-	case r.Err != nil && r.Beside:
+	case r.Err != nil && r.Beside && !byRule:
 		p.refusedLink(r.Err)
 	case r.Err != nil:
 		text := place.Detail(r.Err)

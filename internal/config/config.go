@@ -166,6 +166,11 @@ type Link struct {
 	Both Section `key:"link"`
 	Down Section `key:"link.down"` // toward the client
 	Up   Section `key:"link.up"`   // toward the upstream
+	// To has conditions of their own for some destinations, each a text DEST=SPEC; they
+	// come before Classes.
+	To []Section `key:"link.to"`
+	// Classes are a YAML list of parts of the link with conditions of their own.
+	Classes Section `key:"link.classes"`
 	// Steps are a YAML list of how these change during the run, for package timeline.
 	Steps Section `key:"link.steps"`
 	// Engine is what shapes it.

@@ -67,6 +67,8 @@ var keys = []Key{
 	key("link", "--link", "", section(func(c *Config) *Section { return &c.Link.Both }, wantSpec)),
 	key("link.down", "--down", "", section(func(c *Config) *Section { return &c.Link.Down }, wantSpec)),
 	key("link.up", "--up", "", section(func(c *Config) *Section { return &c.Link.Up }, wantSpec)),
+	key("link.to", "--link-to", "", setLinkTo),
+	key("link.classes", "", "", section(func(c *Config) *Section { return &c.Link.Classes }, wantClasses)),
 	key("link.steps", "", "", section(func(c *Config) *Section { return &c.Link.Steps }, wantSteps)),
 	key("link.engine", "--link-engine", "auto", scalar(func(c *Config) *LinkEngine { return &c.Link.Engine }, parseEnum(EngineAuto, EngineNetem, EngineTUN))),
 	key("link.verify", "--verify", "false", scalar(func(c *Config) *bool { return &c.Link.Verify }, parseBool)),

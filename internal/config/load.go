@@ -148,7 +148,7 @@ func (c *Config) apply(k Key, in input, layer Layer) {
 
 func unknownKey(p pair, group string, known []string) {
 	hint := "known keys: " + strings.Join(known, ", ")
-	if near := nearest(p.name, known); near != "" {
+	if near := place.Nearest(p.name, known); near != "" {
 		hint = fmt.Sprintf("did you mean %q?", near)
 	}
 	if group != "" {
@@ -177,7 +177,7 @@ func (c *Config) applyEnv(env []string, errs *place.List) {
 				known[j] = strings.TrimPrefix(k.Env, "UNDERSTUDY_")
 			}
 			e := &place.Error{File: name, Msg: "unknown environment variable", Hint: "docs/configuration.md lists them"}
-			if near := nearest(strings.TrimPrefix(name, "UNDERSTUDY_"), known); near != "" {
+			if near := place.Nearest(strings.TrimPrefix(name, "UNDERSTUDY_"), known); near != "" {
 				e.Hint = fmt.Sprintf("did you mean %q?", "UNDERSTUDY_"+near)
 			}
 			*errs = append(*errs, e)
@@ -218,7 +218,7 @@ func unknownOverride(o Override, in input) {
 		known[i] = k.Name
 	}
 	hint := "docs/configuration.md lists the keys"
-	if near := nearest(o.Key, known); near != "" {
+	if near := place.Nearest(o.Key, known); near != "" {
 		hint = fmt.Sprintf("did you mean %q?", near)
 	}
 	in.errorf(hint, "unknown key %s", quoteShort(o.Key))

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -62,6 +63,9 @@ server_timing: true
 link:
   down: {delay: 40ms}
   up: lte
+  to: ["db.internal:5432=delay=80ms,loss=1%"]
+  classes:
+    - {name: cache, to: ":6379", link: none}
   steps:
     - {name: tunnel, during: 2m..3m, outage: true}
   engine: tun
@@ -74,7 +78,11 @@ func TestEveryKeyIsRead(t *testing.T) {
 	if err != nil {
 		t.Fatal(place.Detail(err))
 	}
-	for name, section := range map[string]*Section{"rules": &c.Rules, "link.down": &c.Link.Down, "link.up": &c.Link.Up, "link.steps": &c.Link.Steps} {
+	if len(c.Link.To) != 1 || c.Link.To[0].Node.String() != `"db.internal:5432=delay=80ms,loss=1%"` {
+		t.Errorf("link.to = %v, want one", c.Link.To)
+	}
+	c.Link.To = nil
+	for name, section := range map[string]*Section{"rules": &c.Rules, "link.classes": &c.Link.Classes, "link.down": &c.Link.Down, "link.up": &c.Link.Up, "link.steps": &c.Link.Steps} {
 		if section.IsZero() {
 			t.Errorf("section %s is missing", name)
 		}
@@ -360,6 +368,42 @@ hint: name one with cassettes: [DIR] or -f DIR`},
 	}
 }
 
+// A destination's conditions have commas between them, and no YAML: what is not a list of
+// quoted texts is one of them. What a flag says several times are several.
+func TestLinkTo(t *testing.T) {
+	for _, tt := range []struct {
+		env   string
+		flags []string
+		want  []string
+	}{
+		{"*.a.test:5432=delay=1ms,loss=1%", nil, []string{"*.a.test:5432=delay=1ms,loss=1%"}},
+		{"[2001:db8::1]:443=lte", nil, []string{"[2001:db8::1]:443=lte"}},
+		{`["a=lte", ":1,:2=delay=1ms,loss=1%"]`, nil, []string{"a=lte", ":1,:2=delay=1ms,loss=1%"}},
+		{"a=lte", []string{"*=3g", "b=delay=1ms,loss=1%"}, []string{"*=3g", "b=delay=1ms,loss=1%"}},
+	} {
+		var overrides []Override
+		for _, f := range tt.flags {
+			overrides = append(overrides, Override{"link.to", f, "--link-to"})
+		}
+		c, err := Parse("", []byte("link: {to: [file=lte]}"), []string{"UNDERSTUDY_LINK_TO=" + tt.env}, overrides)
+		if err != nil {
+			t.Error(place.Detail(err))
+			continue
+		}
+		var got []string
+		for _, s := range c.Link.To {
+			text, _ := s.File.Scalar(s.Node)
+			got = append(got, text.Text)
+		}
+		if !slices.Equal(got, tt.want) {
+			t.Errorf("link.to of %s and %q = %q, want %q", tt.env, tt.flags, got, tt.want)
+		}
+	}
+	if _, err := Parse("f.yaml", []byte("link: {to: a=lte}"), nil, nil); err == nil || !strings.Contains(place.Detail(err), "f.yaml:1:12: link.to: want a list of destinations") {
+		t.Errorf("link.to as a text: %v", err)
+	}
+}
+
 // A file that is read again has the same environment and flags above it.
 func TestAgain(t *testing.T) {
 	c, err := Parse("f.yaml", []byte("speed: 2\nseed: 1\n"), []string{"UNDERSTUDY_SEED=7"}, []Override{{Key: "on_miss", Value: "forward"}})
@@ -380,7 +424,7 @@ func TestAgain(t *testing.T) {
 
 func TestEnvReachesEveryKey(t *testing.T) {
 	structured := map[string]string{"listen": "[{forward: :1}]", "rules": "[{name: a}]", "match": "{headers: [A]}", "redaction": "{headers: [A]}",
-		"upstream.connect_to": `{"a:1": "b:2"}`, "link": "lte", "link.down": "delay=1ms", "link.up": "{loss: 1%}", "link.steps": "[{name: a}]",
+		"upstream.connect_to": `{"a:1": "b:2"}`, "link": "lte", "link.down": "delay=1ms", "link.up": "{loss: 1%}", "link.steps": "[{name: a}]", "link.to": "a=lte", "link.classes": "[{name: a}]",
 		"seed": "7", "publish": "8080=80", "output": "o", "cassettes": "a", "rule_files": "[a, b]", "intercept.pass": "*", "transparent.ports": "80,8000-8999", "transparent.skip": "10.0.0.0/8,::1", "transparent.skip_uids": "65532", "intercept.only": "a,b", "intercept.ca_dir": "d",
 		"upstream.ca_file": "f", "admin.token": "0123456789abcdef", "admin.token_file": "f", "admin.hosts": "a.test"}
 	for _, k := range Keys() {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/token"
 
 	"github.com/understudy-proxy/understudy/fixtures/place"
 	"github.com/understudy-proxy/understudy/fixtures/redact"
@@ -82,6 +83,9 @@ var (
 	wantSteps = shape{"a list of steps", "each begins with a dash, such as - {name: tunnel, during: 2m..3m, outage: true}",
 		func(n ast.Node) bool { return n.Type() == ast.SequenceType }}
 
+	wantClasses = shape{"a list of classes", `each begins with a dash, such as - {name: database, to: "db.internal:5432", link: delay=80ms}`,
+		func(n ast.Node) bool { return n.Type() == ast.SequenceType }}
+
 	wantSpec = shape{`a profile's name, a SPEC such as "delay=40ms,loss=0.5%", or a mapping`, "", func(n ast.Node) bool {
 		_, ok := scalarText(n)
 		return ok || isMapping(n)
@@ -103,6 +107,31 @@ func section(field func(*Config) *Section, s shape) func(*Config, input) {
 			return
 		}
 		*field(c) = Section{File: in.file, Node: in.node}
+	}
+}
+
+// setLinkTo reads destinations with conditions of their own. Text is one of them, since
+// conditions have commas between them, unless it is a YAML list of quoted ones.
+func setLinkTo(c *Config, in input) {
+	var items []input
+	quoted := strings.HasPrefix(in.text, `["`) || strings.HasPrefix(in.text, `['`)
+	if in.node == nil && !quoted {
+		in.file = place.NewFile(in.from, []byte(in.text))
+		in.node = ast.String(token.New(in.text, in.text, &token.Position{Line: 1, Column: 1}))
+		items = []input{in}
+	} else {
+		var ok bool
+		if items, ok = in.items(`destinations such as "db.internal:5432=delay=80ms"`); !ok {
+			return
+		}
+	}
+	if !in.more {
+		c.Link.To = nil
+	}
+	for _, item := range items {
+		if _, ok := item.scalar(`DEST=SPEC such as "db.internal:5432=delay=80ms"`); ok {
+			c.Link.To = append(c.Link.To, Section{File: item.file, Node: item.node})
+		}
 	}
 }
 

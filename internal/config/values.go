@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/understudy-proxy/understudy/fixtures/place"
 	"github.com/understudy-proxy/understudy/internal/timing"
 )
 
@@ -108,7 +109,7 @@ func parseEnum[T ~string](allowed ...T) func(string) (T, *problem) {
 			names[i] = string(a)
 		}
 		p := &problem{want: oneOf(names)}
-		if near := nearest(s, names); near != "" {
+		if near := place.Nearest(s, names); near != "" {
 			p.hint = fmt.Sprintf("did you mean %q?", near)
 		}
 		return "", p

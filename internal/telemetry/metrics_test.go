@@ -48,7 +48,8 @@ func TestGolden(t *testing.T) {
 	m := NewMetrics(Options{Version: "1.2.3", Revision: "abc", Recorder: func() RecorderStats {
 		return RecorderStats{QueueExchanges: 1, QueueBytes: 2, Written: 3, WrittenBytes: 4, Dropped: 5}
 	}, Link: func() (LinkStats, bool) {
-		return LinkStats{map[string]LinkCounters{"down": {1, 2, 3, 4, 5}}, map[string]float64{"tunnel": 0.5}}, true
+		return LinkStats{map[LinkPart]LinkCounters{{"", "down"}: {1, 2, 3, 4, 5}, {"database", "up"}: {6, 7, 8, 9, 10}},
+			map[string]uint64{"database": 11}, map[string]float64{"tunnel": 0.5}}, true
 	}})
 	m.Begin("POST", "https")
 	m.Begin("POST", "https")

@@ -25,14 +25,47 @@ func (t *Timeline) check() place.List {
 	if len(t.steps) > maxSteps {
 		return place.List{t.steps[maxSteps].Error("", "want at most %d steps", maxSteps)}
 	}
-	var errs place.List
+	errs := t.known()
 	told := map[string]bool{}
+	for _, p := range t.parts() {
+		errs = append(errs, t.checkPart(p, told)...)
+	}
+	return errs
+}
+
+// known finds classes that steps name and the link does not have.
+func (t *Timeline) known() (errs place.List) {
+	names := shaping.ClassNames(t.classes)
+	for i := range t.steps {
+		s := &t.steps[i]
+		for k, name := range s.Classes {
+			if name == shaping.AllClasses || slices.Contains(names, name) {
+				continue
+			}
+			hint := "link.classes has none"
+			if near := place.Nearest(name, names); near != "" {
+				hint = fmt.Sprintf("did you mean %q?", near)
+			} else if len(names) > 0 {
+				hint = "classes: " + strings.Join(names, ", ")
+			}
+			e := s.Error(hint, "step %q: there is no class %q", s.Name, name)
+			if s.file != nil {
+				e = s.file.AtNode(s.classes[k], hint, "step %q: there is no class %q", s.Name, name)
+			}
+			errs = append(errs, e)
+		}
+	}
+	return errs
+}
+
+// checkPart is check for the link itself or a class; told is what was found before.
+func (t *Timeline) checkPart(p part, told map[string]bool) (errs place.List) {
 	tried := map[string]bool{}
 	for _, at := range t.edges() {
 		var all, partial []int
 		for i := range t.steps {
 			s := &t.steps[i]
-			if !slices.ContainsFunc(s.During, func(span timing.Span) bool { return span.Holds(at) }) {
+			if !s.of(p.name) || !slices.ContainsFunc(s.During, func(span timing.Span) bool { return span.Holds(at) }) {
 				continue
 			}
 			all = append(all, i)
@@ -50,7 +83,7 @@ func (t *Timeline) check() place.List {
 			})
 			if key := fmt.Sprint(on); !tried[key] {
 				tried[key] = true
-				if e := t.try(on, at); e != nil && !told[e.Error()] {
+				if e := t.try(p, on, at); e != nil && !told[e.Error()] {
 					told[e.Error()] = true
 					errs = append(errs, e)
 				}
@@ -73,9 +106,9 @@ func (t *Timeline) edges() []time.Duration {
 }
 
 // try lays steps over the base and says which made it impossible; nil for none.
-func (t *Timeline) try(on []int, at time.Duration) *place.Error {
+func (t *Timeline) try(p part, on []int, at time.Duration) *place.Error {
 	for _, d := range directions {
-		c := *t.base.Of(d)
+		c := *p.base.Of(d)
 		var blame *Step
 		var why error
 		for _, i := range on {
@@ -101,6 +134,9 @@ func (t *Timeline) try(on []int, at time.Duration) *place.Error {
 			}
 		}
 		hint := "over the link's own conditions"
+		if p.name != "" {
+			hint = fmt.Sprintf("over class %q's own conditions", p.name)
+		}
 		if len(beside) > 0 {
 			hint = fmt.Sprintf("at %v, beside %s", at, strings.Join(beside, ", "))
 		}
@@ -109,34 +145,43 @@ func (t *Timeline) try(on []int, at time.Duration) *place.Error {
 	return nil
 }
 
-// Finding is what there is to know about a step's conditions.
+// Finding is what there is to know about a step's conditions, or a class's.
 type Finding struct {
 	shaping.Finding
-	Step *Step
+	Class string // "" for the link itself
+	Step  *Step  // nil for what a class has without any
 }
 
 // Lint explains conditions of steps that do something else than they seem to say, as lint
 // does, which is shaping.Lint or its like: each step on its own over what is below. What
-// is so without the step too is left out.
+// is so without the step too is left out. Of classes it does so without steps, too.
 func (t *Timeline) Lint(lint func(shaping.Link) []shaping.Finding) []Finding {
-	known := map[string]bool{}
-	for _, f := range lint(t.base) {
-		known[f.Name+f.Text] = true
-	}
 	var out []Finding
-	for i := range t.steps {
-		s := &t.steps[i]
-		alone := t.Alone(i)
-		for _, f := range lint(alone) {
-			if !known[f.Name+f.Text] {
-				out = append(out, Finding{f, s})
+	for _, p := range t.parts() {
+		known := map[string]bool{}
+		for _, f := range lint(p.base) {
+			known[f.Name+f.Text] = true
+			if p.name != "" {
+				out = append(out, Finding{f, p.name, nil})
 			}
 		}
-		for _, d := range directions {
-			below, own := t.base.Of(d), alone.Of(d)
-			if s.In+s.Out > 0 && (below.Rate == 0 && below.Trace == nil) != (own.Rate == 0 && own.Trace == nil) {
-				out = append(out, Finding{shaping.Finding{Direction: d, Name: "rate", Level: shaping.Note,
-					Text: "on the ramp the rate holds from the begin to the end, since there is none on the other side to go from"}, s})
+		for i := range t.steps {
+			s := &t.steps[i]
+			if !s.of(p.name) {
+				continue
+			}
+			alone := s.alone(p.base, p.name)
+			for _, f := range lint(alone) {
+				if !known[f.Name+f.Text] {
+					out = append(out, Finding{f, p.name, s})
+				}
+			}
+			for _, d := range directions {
+				below, own := p.base.Of(d), alone.Of(d)
+				if s.In+s.Out > 0 && (below.Rate == 0 && below.Trace == nil) != (own.Rate == 0 && own.Trace == nil) {
+					out = append(out, Finding{shaping.Finding{Direction: d, Name: "rate", Level: shaping.Note,
+						Text: "on the ramp the rate holds from the begin to the end, since there is none on the other side to go from"}, p.name, s})
+				}
 			}
 		}
 	}

@@ -15,7 +15,7 @@ import (
 )
 
 // keys are a step's, in the order of docs/links.md.
-var keys = []string{"name", "during", "every", "for", "random", "ramp", "link", "down", "up", "outage"}
+var keys = []string{"name", "during", "every", "for", "random", "ramp", "class", "link", "down", "up", "outage"}
 
 // What a slip of units would be beyond.
 const (
@@ -32,6 +32,7 @@ const (
 //	  for: 2s                 # or 1s..3s
 //	  random: true
 //	  ramp: 30s               # or {in: 30s, out: 10s}
+//	  class: NAME             # of the link's classes, or a list, or all
 //	  link: …                 # conditions, as Book.ReadPatch takes them
 //	  down: …
 //	  up: …
@@ -94,7 +95,11 @@ func (r *reader) step(n ast.Node) Step {
 	for _, v := range all {
 		key := v.Key.String()
 		if !slices.Contains(keys, key) {
-			r.fail(v.Key, "keys of a step: "+strings.Join(keys, ", "), "unknown key %q", key)
+			hint := "keys of a step: " + strings.Join(keys, ", ")
+			if near := place.Nearest(key, keys); near != "" {
+				hint = fmt.Sprintf("did you mean %q?", near)
+			}
+			r.fail(v.Key, hint, "unknown key %q", key)
 			continue
 		}
 		at[key] = v.Value
@@ -128,6 +133,8 @@ func (r *reader) key(s *Step, key string, value ast.Node) {
 		}
 	case "ramp":
 		r.ramp(s, value)
+	case "class":
+		r.classes(s, value)
 	case "link", "down", "up":
 		p, err := r.book.ReadPatch(r.file, value)
 		var e *place.Error
@@ -142,6 +149,24 @@ func (r *reader) key(s *Step, key string, value ast.Node) {
 		if key != "down" && (key == "up" || s.Up == nil) {
 			s.Up = &p
 		}
+	}
+}
+
+func (r *reader) classes(s *Step, value ast.Node) {
+	items := []ast.Node{value}
+	if list, ok := value.(*ast.SequenceNode); ok {
+		items = list.Values
+	}
+	if len(items) == 0 {
+		r.fail(value, "leave it out for the link itself", "class: the list is empty")
+	}
+	for _, item := range items {
+		if name := r.text(item, "class", "a class's name"); name != "" {
+			s.Classes, s.classes = append(s.Classes, name), append(s.classes, item)
+		}
+	}
+	if len(items) > 1 && slices.Contains(s.Classes, shaping.AllClasses) {
+		r.fail(value, "", "class: all are all: want it alone")
 	}
 }
 

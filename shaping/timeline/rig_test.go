@@ -11,7 +11,7 @@ import (
 	"github.com/understudy-proxy/understudy/shaping"
 )
 
-// read reads what may stand under link: down, up and steps.
+// read reads what may stand under link: down, up, classes and steps.
 func read(text string, seed uint64) (*Timeline, error) {
 	b, err := shaping.NewBook()
 	if err != nil {
@@ -33,11 +33,16 @@ func read(text string, seed uint64) (*Timeline, error) {
 	}
 	var base shaping.Link
 	var list ast.Node
+	var classes []shaping.LinkClass
 	all, _ := pairs(node)
 	for _, v := range all {
 		switch key := v.Key.String(); key {
 		case "steps":
 			list = v.Value
+		case "classes":
+			if classes, err = b.ReadClasses(f, v.Value); err != nil {
+				return nil, err
+			}
 		case "down", "up":
 			l, err := b.Read(f, v.Value)
 			if err != nil {
@@ -47,13 +52,13 @@ func read(text string, seed uint64) (*Timeline, error) {
 		}
 	}
 	if list == nil {
-		return New(base, nil, seed)
+		return New(base, nil, seed, classes...)
 	}
 	steps, err := Read(b, f, list)
 	if err != nil {
 		return nil, err
 	}
-	return New(base, steps, seed)
+	return New(base, steps, seed, classes...)
 }
 
 func timeline(t *testing.T, text string) *Timeline {

@@ -1,6 +1,7 @@
 package timeline
 
 import (
+	"slices"
 	"time"
 
 	"github.com/goccy/go-yaml/ast"
@@ -26,13 +27,18 @@ type Step struct {
 	// that it lasts.
 	In, Out time.Duration
 
+	// Classes are the link's classes that it changes, instead of the link itself;
+	// shaping.AllClasses for it and them all.
+	Classes []string
+
 	// Down and Up are what it replaces; nil leaves a direction as it is.
 	Down, Up *shaping.Patch
 	// Outage loses every packet of both directions, instead of Down and Up.
 	Outage bool
 
-	file *place.File
-	node ast.Node
+	file    *place.File
+	node    ast.Node
+	classes []ast.Node // where each of Classes stands
 }
 
 // Error is a finding at the step's place.
@@ -64,6 +70,34 @@ func (s *Step) over(c shaping.Conditions, d shaping.Direction) shaping.Condition
 		return p.Over(c, d)
 	}
 	return c
+}
+
+// of reports whether the step changes a class, or the link itself, which is "".
+func (s *Step) of(class string) bool {
+	switch {
+	case len(s.Classes) == 0:
+		return class == ""
+	case s.Classes[0] == shaping.AllClasses:
+		return true
+	}
+	return slices.Contains(s.Classes, class)
+}
+
+// lay lays x of the step over what is there.
+func (s *Step) lay(l *shaping.Link, x float64) {
+	for _, d := range directions {
+		if c := l.Of(d); s.Touches(d) {
+			*c = blend(*c, s.over(*c, d), x)
+		}
+	}
+}
+
+// alone is what a class, or the link itself, has while no other step lasts.
+func (s *Step) alone(base shaping.Link, class string) shaping.Link {
+	if s.of(class) {
+		s.lay(&base, 1)
+	}
+	return base
 }
 
 // partial reports whether the step is at times less than fully in force while its

@@ -17,8 +17,8 @@ import (
 // comes down to the end up, as shaping.Link names its directions. Each read from an end
 // is to return one frame, with a virtio_net_hdr of 10 bytes before it, and each write to
 // take one. The files stay the caller's, and are not used after Open. Nothing is carried
-// before Run, which whoever calls Open calls.
-func Open(down, up *os.File, seeds Seeds) (_ *Link, err error) {
+// before Run, which whoever calls Open calls. names may be nil.
+func Open(down, up *os.File, seeds Seeds, names Names) (_ *Link, err error) {
 	if down == nil || up == nil {
 		return nil, errors.New("carry a link: an end is missing")
 	}
@@ -33,7 +33,7 @@ func Open(down, up *os.File, seeds Seeds) (_ *Link, err error) {
 		}
 	}
 	begin := time.Now()
-	l.down, l.up = newPump(fds[0], fds[1], begin), newPump(fds[1], fds[0], begin)
+	l.down, l.up = newPump(fds[0], fds[1], false, names, begin), newPump(fds[1], fds[0], true, names, begin)
 	return l, nil
 }
 

@@ -47,33 +47,67 @@ type pump struct {
 	head     []byte        // of one frame that is cut
 	frames   frames
 
-	mu sync.Mutex // guards what follows
-	e  *emulator.Emulator[piece]
+	mu    sync.Mutex // guards what follows
+	paths paths
 }
 
-func newPump(from, to int, begin time.Time) *pump {
+// newPump carries from one end to the other; fromUser says that the first is the user's.
+func newPump(from, to int, fromUser bool, names Names, begin time.Time) *pump {
 	return &pump{from: from, to: to, begin: begin, room: make([]byte, longestFrame), head: make([]byte, most),
-		e: emulator.New[piece](shaping.Conditions{}, 0)}
+		paths: newPaths(fromUser, names)}
 }
 
 func (p *pump) now() time.Duration { return time.Since(p.begin) }
 
-func (p *pump) change(c shaping.Conditions, seed uint64) {
+// change puts conditions in force: the link's own and, by position, those of its classes,
+// which come with them.
+func (p *pump) change(own shaping.Conditions, classes []shaping.LinkClass, d shaping.Direction, seeds Seeds) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.e.Change(max(p.now(), p.latest), c, seed)
+	now := max(p.now(), p.latest)
+	p.paths.set(classes)
+	p.paths.own.e.Change(now, own, seeds("", d))
+	for i := range classes {
+		c := &classes[i]
+		p.paths.classes[i].e.Change(now, *c.Link.Of(d), seeds(c.Name, d))
+	}
 }
 
 func (p *pump) restart() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.e.Restart(p.now())
+	p.paths.each(func(one *path) { one.e.Restart(p.now()) })
 }
 
-func (p *pump) counters() shaping.Counters {
+func (p *pump) counters(class string) shaping.Counters {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.e.Counters()
+	one := p.paths.own
+	if class != "" {
+		if one = p.paths.class(class); one == nil {
+			return shaping.Counters{}
+		}
+	}
+	return one.e.Counters()
+}
+
+func (p *pump) move(k flow, class string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.paths.move(k, class, p.now())
+}
+
+func (p *pump) end(k flow) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.paths.end(k, p.now())
+}
+
+// probe leads ICMP through a class, or again its own way, "".
+func (p *pump) probe(class string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.paths.probed = p.paths.class(class)
 }
 
 // run carries until wake can be read.
@@ -129,7 +163,7 @@ func (p *pump) step(comes, slept bool) (wait time.Duration, err error) {
 	}
 	now := p.now()
 	p.deliver(now)
-	at, holds := p.e.Next()
+	at, holds := p.paths.next()
 	switch {
 	case comes:
 		return 0, nil
@@ -158,15 +192,16 @@ func (p *pump) read(came time.Duration) (more bool, err error) {
 	}
 	f := p.frames.scratch(p.room[:n])
 	f.parse()
-	if p.e.Idle() {
+	e := p.paths.of(f, came).e
+	if e.Idle() {
 		p.write(f.data, nil)
-		p.e.Passed(f.segments, f.bytes())
+		e.Passed(f.segments, f.bytes())
 		return true, nil
 	}
 	held := p.frames.hold(f)
 	marks := f.marks()
 	for i := range held.segments {
-		held.refs += p.e.Put(came, held.size(i), marks, piece{held, i})
+		held.refs += e.Put(came, held.size(i), marks, piece{held, i})
 	}
 	if held.refs == 0 {
 		p.frames.free(held)
@@ -176,8 +211,13 @@ func (p *pump) read(came time.Duration) (more bool, err error) {
 
 // deliver writes what is due, or almost.
 func (p *pump) deliver(now time.Duration) {
-	by := now + early
-	d, ok := p.e.Take(by)
+	p.paths.each(func(one *path) { p.deliverFrom(one.e, now+early) })
+	p.paths.left()
+}
+
+// deliverFrom writes what one way has due.
+func (p *pump) deliverFrom(e *emulator.Emulator[piece], by time.Duration) {
+	d, ok := e.Take(by)
 	for ok {
 		f, first, next := d.Payload.f, d.Payload.i, d.Payload.i+1
 		plain := !d.Mark && !d.Damaged
@@ -185,7 +225,7 @@ func (p *pump) deliver(now time.Duration) {
 		var after emulator.Due[piece]
 		// What belongs together and is due together goes in one piece.
 		for {
-			after, ok = p.e.Take(by)
+			after, ok = e.Take(by)
 			if !ok || !plain || after.Payload != (piece{f, next}) || after.Mark || after.Damaged {
 				break
 			}

@@ -11,6 +11,7 @@ import (
 	"math"
 	"net"
 	"os"
+	"slices"
 	"strconv"
 	"sync"
 	"testing"
@@ -33,19 +34,28 @@ const (
 	asksSource = 's' // of so many bytes, 8 digits
 	asksSink   = 'k' // until its end, and then their sum
 	asksChange = 'c' // of the link
+	asksMove   = 'm' // of the connection, into the class "moved"
 )
 
 // link is a real one between a captured client, which is this binary again, and the test.
 type link struct {
 	*tunnel.Link
-	t    testing.TB
-	next shaping.Link // what asksChange puts in force
+	t       testing.TB
+	classes []shaping.LinkClass
+	next    shaping.Link // what asksChange puts in force
 }
 
 // over runs the client over a link and returns what it found.
 func over(t testing.TB, between bool, down, up string, next string, args ...string) (*link, result) {
 	t.Helper()
 	l := &link{t: t, next: shaping.Link{Down: spec(t, next), Up: spec(t, next)}}
+	return l, l.over(between, shaping.Link{Down: spec(t, down), Up: spec(t, up)}, args...)
+}
+
+// over runs the client over the link under conditions, and l.classes.
+func (l *link) over(between bool, how shaping.Link, args ...string) result {
+	t := l.t
+	t.Helper()
 	read, write, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
@@ -57,9 +67,9 @@ func over(t testing.TB, between bool, down, up string, next string, args ...stri
 		Argv: append([]string{"/proc/self/exe"}, args...), Env: append(os.Environ(), role+"=client"), Stdout: write,
 		Carry: true, Between: between,
 		Ready: func(g *gateway.Gateway) (err error) {
-			l.Link, err = tunnel.Open(g.Down().Device, g.Up().Device, func(shaping.Direction) uint64 { return 42 })
+			l.Link, err = tunnel.Open(g.Down().Device, g.Up().Device, func(string, shaping.Direction) uint64 { return 42 }, g.Name)
 			if err == nil {
-				if err := l.Change(ctx, shaping.Link{Down: spec(t, down), Up: spec(t, up)}); err != nil {
+				if err := l.Change(ctx, how, l.classes...); err != nil {
 					t.Error(err)
 				}
 				carrying.Go(func() {
@@ -99,7 +109,7 @@ func over(t testing.TB, between bool, down, up string, next string, args ...stri
 	if err := json.Unmarshal(text, &r); err != nil {
 		t.Fatalf("%v: %s", err, text)
 	}
-	return l, r
+	return r
 }
 
 func spec(t testing.TB, text string) shaping.Conditions {
@@ -143,8 +153,14 @@ func (l *link) answer(conn net.Conn) {
 			_, _ = io.CopyN(sum, conn, int64(n))
 			_, _ = conn.Write(sum.Sum(nil))
 		case asksChange:
-			if err := l.Change(context.Background(), l.next); err != nil {
+			if err := l.Change(context.Background(), l.next, l.classes...); err != nil {
 				l.t.Error(err)
+			}
+			_, _ = conn.Write(ask)
+		case asksMove:
+			flow := tunnel.Flow{User: conn.RemoteAddr().(*net.TCPAddr).AddrPort(), Peer: conn.LocalAddr().(*net.TCPAddr).AddrPort()}
+			if !l.Move(flow, "moved") {
+				l.t.Error("there is no class to move to")
 			}
 			_, _ = conn.Write(ask)
 		}
@@ -164,6 +180,7 @@ func (pattern) Read(b []byte) (int, error) {
 // result is what the client found.
 type result struct {
 	Trips  []time.Duration // sorted
+	Other  []time.Duration // likewise, of another connection
 	Took   time.Duration
 	Intact bool
 }
@@ -286,7 +303,7 @@ func TestRealLeavesNothing(t *testing.T) {
 }
 
 func TestOpenWithoutEnds(t *testing.T) {
-	if _, err := tunnel.Open(nil, nil, nil); err == nil {
+	if _, err := tunnel.Open(nil, nil, nil, nil); err == nil {
 		t.Error("Open made a link of nothing")
 	}
 	f, err := os.Open(os.DevNull)
@@ -294,7 +311,7 @@ func TestOpenWithoutEnds(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	l, err := tunnel.Open(f, f, nil)
+	l, err := tunnel.Open(f, f, nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -305,6 +322,26 @@ func TestOpenWithoutEnds(t *testing.T) {
 	cancel()
 	if err := l.Run(ended); err != nil {
 		t.Error(err)
+	}
+}
+
+// What it costs to sort packets into classes.
+func BenchmarkClasses(b *testing.B) {
+	for name, classes := range map[string][]shaping.LinkClass{
+		"none":   nil,
+		"one":    {class(b, "a", "198.51.100.1", "")},
+		"twenty": slices.Repeat([]shaping.LinkClass{class(b, "a", "no.such.name:81", "")}, 20),
+	} {
+		b.Run(name, func(b *testing.B) {
+			const bytes = 8_000_000
+			b.SetBytes(bytes)
+			for i := range classes {
+				classes[i].Name = strconv.Itoa(i)
+			}
+			l := &link{t: b, classes: classes}
+			r := l.over(false, shaping.Link{}, "source", address4, strconv.Itoa(bytes*b.N))
+			b.ReportMetric(float64(bytes)*float64(b.N)*8/r.Took.Seconds()/1e6, "Mbit/s")
+		})
 	}
 }
 
@@ -363,6 +400,26 @@ func converse(what, to string, n int) (r result, err error) {
 			r.Trips = nil
 			err = echoes(&r, n, echo)
 		}
+	case "moved": // and another to the same peer, which is not
+		if err = echo(asksMove); err == nil {
+			r.Trips = nil
+			if err = echoes(&r, n, echo); err == nil {
+				r.Other, err = otherTrips(to, n)
+			}
+		}
+	case "loaded": // while another has more to take than its class's rate
+		load, err := net.Dial("tcp", os.Getenv("LOAD"))
+		if err != nil {
+			return r, err
+		}
+		defer load.Close()
+		if _, err = load.Write(ask(asksSource, 50_000_000)); err == nil {
+			_, err = io.ReadFull(load, make([]byte, 100_000)) // its queue is full
+		}
+		if err == nil {
+			err = echoes(&r, n, echo)
+		}
+		return r, err
 	case "echo":
 		err = echoes(&r, n, echo)
 	case "source":
@@ -384,6 +441,11 @@ func converse(what, to string, n int) (r result, err error) {
 		r.Intact = bytes.Equal(got, want.Sum(nil))
 	}
 	return r, err
+}
+
+func otherTrips(to string, n int) ([]time.Duration, error) {
+	r, err := converse("echo", to, n)
+	return r.Trips, err
 }
 
 func echoes(r *result, n int, echo func(byte) error) error {

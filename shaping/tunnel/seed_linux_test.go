@@ -57,7 +57,7 @@ func fates(t *testing.T, seed uint64) (all []string) {
 	t.Helper()
 	near, down := ends(t)
 	far, up := ends(t)
-	l, err := tunnel.Open(down, up, func(shaping.Direction) uint64 { return seed })
+	l, err := tunnel.Open(down, up, func(string, shaping.Direction) uint64 { return seed }, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -32,7 +32,13 @@ func (r Report) Text() string {
 	var b strings.Builder
 	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "  \t\tasked\tachieved\tinterval")
+	class := ""
 	for _, row := range r.Rows {
+		if row.Class != class {
+			class = row.Class
+			_ = w.Flush() // its name is no column
+			fmt.Fprintf(&b, "  class %s\n", class)
+		}
 		verdict := string(row.Verdict)
 		if row.Why != "" {
 			verdict += ": " + row.Why

@@ -9,6 +9,7 @@ import (
 
 // Asked is what one direction was asked to do.
 type Asked struct {
+	Class      string // of the link; "" for the link itself
 	Direction  shaping.Direction
 	Conditions shaping.Conditions // resolved
 	// PerPacket says that each packet draws its own delay, as netem does.
@@ -49,6 +50,7 @@ const (
 // Row is one thing that was asked, beside what was achieved. They agree where Asked lies
 // within Low and High.
 type Row struct {
+	Class     string            `json:"class,omitempty"` // of the link; "" for the link itself
 	Direction shaping.Direction `json:"direction"`
 	What      string            `json:"what"` // delay_p10, delay_p50, delay_p90, loss, rate
 	Unit      string            `json:"unit"` // ms, share, bit/s
@@ -119,7 +121,7 @@ func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Mi
 
 func judgeDelay(a Asked, s Samples, d delays, what string, p float64) Row {
 	c := &a.Conditions
-	r := Row{Direction: a.Direction, What: what, Unit: "ms"}
+	r := Row{Class: a.Class, Direction: a.Direction, What: what, Unit: "ms"}
 	n := float64(len(s.Delays))
 	if n > 0 {
 		r.Achieved = milliseconds(s.Delays[min(int(p*n), len(s.Delays)-1)])
@@ -160,7 +162,7 @@ func judgeDelay(a Asked, s Samples, d delays, what string, p float64) Row {
 
 func judgeLoss(a Asked, s Samples) Row {
 	share, inflation := lossOf(a.Conditions)
-	r := Row{Direction: a.Direction, What: "loss", Unit: "share", Asked: share}
+	r := Row{Class: a.Class, Direction: a.Direction, What: "loss", Unit: "share", Asked: share}
 	if s.Sent == 0 {
 		return r.unsure("no probe was sent")
 	}
@@ -177,7 +179,7 @@ func judgeLoss(a Asked, s Samples) Row {
 
 func judgeRate(a Asked, s Samples, d delays) Row {
 	c := &a.Conditions
-	r := Row{Direction: a.Direction, What: "rate", Unit: "bit/s", Asked: float64(c.Rate)}
+	r := Row{Class: a.Class, Direction: a.Direction, What: "rate", Unit: "bit/s", Asked: float64(c.Rate)}
 	if c.Trace != nil {
 		return r.unsure("a trace has no one rate")
 	}
