@@ -19,7 +19,7 @@ import (
 func GateScenarios(baseline string) []gate.Scenario {
 	all := make([]gate.Scenario, len(stages))
 	for i, s := range stages {
-		all[i] = gate.Scenario{Name: s.name, Start: s.start(""), Against: s.without, Counts: true}
+		all[i] = gate.Scenario{Name: s.name, Start: s.start(""), Against: s.without, Counts: !s.loads}
 		if baseline != "" {
 			all[i].Against = s.start(baseline)
 		}
@@ -58,6 +58,7 @@ const GateURLName = "environment"
 type stage struct {
 	name    string
 	without gate.Start // nil for plain HTTP
+	loads   bool       // what it is started with is the load itself, captured
 	set     func(up *gate.Upstream, dir string) (setting, error)
 }
 
@@ -90,6 +91,13 @@ func (s stage) start(program string) gate.Start {
 			return at, nil, err
 		}
 		set, err := s.set(up, dir)
+		if err == nil && s.loads {
+			at, stop, err := startCaptured(ctx, program, set, dir)
+			if err != nil {
+				err = errors.Join(err, os.RemoveAll(dir))
+			}
+			return at, stop, err
+		}
 		var self *Self
 		if err == nil {
 			self, err = startProgram(ctx, program, ownEnviron(os.Environ()), append(slices.Clone(set.args), common(dir, counting)...)...)

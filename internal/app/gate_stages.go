@@ -22,6 +22,7 @@ var stages = []stage{
 		return gate.Endpoint{URL: up.HTTP2, Roots: up.Roots, HTTP2: true}, nothing, nil
 	}},
 	{name: "tcp", set: tcp},
+	{name: "captured", set: captured, loads: true},
 	{name: "record", set: reverse("record", "-o", "cassette")},
 	{name: "rules", set: withRules},
 	{name: "replay", set: replay(1)},

@@ -28,6 +28,9 @@ type Endpoint struct {
 	// Roots are the certificates in PEM that an https URL is verified with; ""
 	// for the system's.
 	Roots string
+	// Load is what can go this way where no other process can: one that the way has
+	// started itself. nil for Options.Load.
+	Load Loader
 	// Mallocs reads how many objects the process has allocated so far; nil where
 	// nobody can tell.
 	Mallocs func(ctx context.Context) (uint64, error)
@@ -36,7 +39,18 @@ type Endpoint struct {
 // Start brings up a way to up's answers and returns once it serves. stop ends
 // it and returns when it has ended; it is called exactly once. counting asks for
 // an Endpoint with Mallocs, which is not used for anything that takes time.
+//
+// It returns a *CannotError where this machine has not what the way needs.
 type Start func(ctx context.Context, up *Upstream, counting bool) (at Endpoint, stop func() error, err error)
+
+// CannotError says that a scenario cannot be measured on this machine, and why.
+type CannotError struct{ Err error }
+
+// Error is the reason.
+func (e *CannotError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the reason.
+func (e *CannotError) Unwrap() error { return e.Err }
 
 // Direct is the way without a proxy, to the upstream's plain URL.
 func Direct(_ context.Context, up *Upstream, _ bool) (Endpoint, func() error, error) {
@@ -155,7 +169,8 @@ func (o Options) check() error {
 // Run measures the scenarios one after the other and judges them. An error
 // means that it could not measure (a proxy or the upstream did not start, the
 // direct way failed, ctx ended), never that a budget was missed: that is in the
-// report's Verdict.
+// report's Verdict. A scenario that this machine cannot measure is left out, and the
+// report says so.
 func Run(ctx context.Context, o Options) (report *Report, err error) {
 	o, err = o.withDefaults()
 	if err != nil {
@@ -176,6 +191,10 @@ func Run(ctx context.Context, o Options) (report *Report, err error) {
 	for _, s := range o.Scenarios {
 		for _, n := range o.Connections {
 			sr, err := runScenario(ctx, s, n, upstream, o)
+			if cannot, ok := errors.AsType[*CannotError](err); ok {
+				report.Skipped = append(report.Skipped, Skipped{s.Name, cannot.Error()})
+				break // another number of connections changes nothing
+			}
 			if err != nil {
 				return nil, fmt.Errorf("scenario %s: %w", s.Name, err)
 			}

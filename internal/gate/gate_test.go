@@ -105,8 +105,58 @@ func TestProcessesOfTheirOwn(t *testing.T) {
 	if _, err := load(t.Context(), LoadOptions{URL: "ftp://x"}); err == nil || !strings.Contains(err.Error(), "want an http or https URL") {
 		t.Errorf("load = %v, want the load's own words", err)
 	}
-	if err := errors.Join(stop(), u.Stop()); err != nil {
+	own, pid, end, err := StartLoader(t.Context(), append(os.Environ(), "GATE_TEST_ROLE=load"), os.Args[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := own(t.Context(), LoadOptions{URL: u.URL, Connections: 1, Duration: 50 * time.Millisecond, PID: pid})
+	if err != nil || r.Requests == 0 || r.Errors != 0 || runtime.GOOS == "linux" && r.CPU <= 0 {
+		t.Errorf("load of its own process = %+v, %v, want answers and its CPU time", r, err)
+	}
+	if err := errors.Join(end(), stop(), u.Stop()); err != nil {
 		t.Error(err)
+	}
+}
+
+// A way may bring the load that goes it, and its own connections are what is measured.
+func TestEndpointsOwnLoad(t *testing.T) {
+	s := reverse("own")
+	start, loads := s.Start, 0
+	s.Start = func(ctx context.Context, up *Upstream, counting bool) (Endpoint, func() error, error) {
+		at, stop, err := start(ctx, up, counting)
+		at.Load = func(ctx context.Context, o LoadOptions) (LoadResult, error) {
+			loads++
+			if o.URL != at.URL {
+				t.Errorf("the way's own load is sent to %s, want %s", o.URL, at.URL)
+			}
+			return RunLoad(ctx, o)
+		}
+		return at, stop, err
+	}
+	direct := 0
+	r, err := Run(t.Context(), Options{Scenarios: []Scenario{s}, Connections: []int{1}, Block: 40 * time.Millisecond, Pairs: 4, MaxPairs: 4,
+		Load: func(ctx context.Context, o LoadOptions) (LoadResult, error) { direct++; return RunLoad(ctx, o) }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	// A warm-up and two halves of four blocks each; the other side has the A/A check besides.
+	if want := 1 + 2*4; loads != want || direct != want+2*2*4 || r.Scenarios[0].Requests == 0 {
+		t.Errorf("%d loads of its own and %d others, want %d and %d", loads, direct, want, want+2*2*4)
+	}
+}
+
+// What this machine cannot do is said, and fails nothing.
+func TestSkipped(t *testing.T) {
+	s := Scenario{Name: "far", Start: func(context.Context, *Upstream, bool) (Endpoint, func() error, error) {
+		return Endpoint{}, nil, &CannotError{errors.New("there is no moon")}
+	}}
+	r, err := Run(t.Context(), Options{Scenarios: []Scenario{s}, Connections: []int{1, 2}, Block: 20 * time.Millisecond, Pairs: 4, MaxPairs: 4})
+	if err != nil || len(r.Scenarios) != 0 || len(r.Skipped) != 1 || r.Skipped[0] != (Skipped{"far", "there is no moon"}) || r.Verdict != NotJudged {
+		t.Fatalf("Run = %+v, %v, want far skipped once", r, err)
+	}
+	var text strings.Builder
+	if err := r.WriteText(&text); err != nil || !strings.Contains(text.String(), "\nskipped: far: there is no moon\n") {
+		t.Errorf("%v, report:\n%s", err, text.String())
 	}
 }
 

@@ -128,7 +128,11 @@ func (at *Endpoint) load(base LoadOptions) LoadOptions {
 func (p *probe) run(ctx context.Context, s side, rate float64) (LoadResult, error) {
 	o := p.ends[s].load(p.base)
 	o.Duration, o.Rate = p.half, rate
-	r, err := p.load(ctx, o)
+	load := p.load
+	if own := p.ends[s].Load; own != nil {
+		load = own
+	}
+	r, err := load(ctx, o)
 	if err != nil {
 		return r, fmt.Errorf("load the %s way: %w", p.names[s], err)
 	}

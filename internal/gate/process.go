@@ -50,8 +50,9 @@ type child struct {
 	stderr bytes.Buffer
 }
 
-func startChild(ctx context.Context, argv []string) (*child, error) {
+func startChild(ctx context.Context, argv, env []string) (*child, error) {
 	c := &child{argv: argv, cmd: exec.CommandContext(ctx, argv[0], argv[1:]...)}
+	c.cmd.Env = env
 	c.cmd.WaitDelay = 5 * time.Second
 	c.cmd.Stderr = &c.stderr
 	var err error
@@ -86,6 +87,44 @@ func (c *child) read(v any) error {
 	return fmt.Errorf("run %s: %w: %s", strings.Join(c.argv, " "), err, strings.TrimSpace(c.stderr.String()))
 }
 
+// load runs one load in it; gone says that it has ended.
+func (c *child) load(o LoadOptions) (r LoadResult, gone bool, err error) {
+	// Where it has gone, the read below says why.
+	_ = json.NewEncoder(c.in).Encode(o)
+	var reply loadReply
+	if err := c.read(&reply); err != nil {
+		return LoadResult{}, true, err
+	}
+	if reply.Error != "" {
+		return LoadResult{}, false, errors.New(reply.Error)
+	}
+	return reply.Result, false, nil
+}
+
+// StartLoader is CommandLoader with a process that starts at once, in the environment
+// env: argv ends with a command whose body is LoadMain, and what comes before is the way
+// that its loads go. pid is the process of argv itself.
+func StartLoader(ctx context.Context, env []string, argv ...string) (load Loader, pid int, stop func() error, err error) {
+	c, err := startChild(ctx, argv, env)
+	if err != nil {
+		return nil, 0, nil, fmt.Errorf("run %s: %w", strings.Join(argv, " "), err)
+	}
+	ended := false
+	load = func(_ context.Context, o LoadOptions) (r LoadResult, err error) {
+		if ended {
+			return r, fmt.Errorf("run %s: it has ended", strings.Join(argv, " "))
+		}
+		r, ended, err = c.load(o)
+		return r, err
+	}
+	return load, c.cmd.Process.Pid, func() error {
+		if ended {
+			return nil // what it had to say was said
+		}
+		return c.stop()
+	}, nil
+}
+
 // CommandLoader runs the loads in a process of its own, which the first load
 // starts: argv is a command whose body is LoadMain, such as this binary with its
 // hidden subcommand. One load runs at a time. stop ends the process.
@@ -93,23 +132,17 @@ func CommandLoader(argv ...string) (load Loader, stop func() error) {
 	var c *child
 	load = func(ctx context.Context, o LoadOptions) (LoadResult, error) {
 		if c == nil {
-			started, err := startChild(ctx, argv)
+			started, err := startChild(ctx, argv, nil)
 			if err != nil {
 				return LoadResult{}, fmt.Errorf("run %s: %w", strings.Join(argv, " "), err)
 			}
 			c = started
 		}
-		// Where it has gone, the read below says why.
-		_ = json.NewEncoder(c.in).Encode(o)
-		var reply loadReply
-		if err := c.read(&reply); err != nil {
+		r, gone, err := c.load(o)
+		if gone {
 			c = nil
-			return LoadResult{}, err
 		}
-		if reply.Error != "" {
-			return LoadResult{}, errors.New(reply.Error)
-		}
-		return reply.Result, nil
+		return r, err
 	}
 	return load, func() error {
 		if c == nil {
@@ -138,7 +171,7 @@ func UpstreamMain(ctx context.Context, stdin io.Reader, stdout io.Writer, o Upst
 // whose body is UpstreamMain.
 func CommandUpstream(argv ...string) func(ctx context.Context) (*Upstream, error) {
 	return func(ctx context.Context) (*Upstream, error) {
-		c, err := startChild(ctx, argv)
+		c, err := startChild(ctx, argv, nil)
 		if err != nil {
 			return nil, err
 		}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -57,6 +58,9 @@ func (r *Report) conclusion() string {
 	text := "verdict: " + r.Verdict.String()
 	if r.Verdict == NotJudged {
 		text = nothingJudged
+	}
+	for _, s := range slices.Backward(r.Skipped) {
+		text = "skipped: " + s.Name + ": " + s.Why + "\n" + text
 	}
 	if len(r.Unused) > 0 {
 		text = "not measured, though the budget has limits for it: " + strings.Join(r.Unused, "; ") + "\n" + text

@@ -30,6 +30,9 @@ func (r *Report) WriteGitHub(w io.Writer) error {
 			fmt.Fprintf(&b, "::%s %stitle=%s::%s\n", level, properties, escapeProperty("understudy gate: "+s.Title()), escapeMessage(text))
 		}
 	}
+	for _, s := range r.Skipped {
+		fmt.Fprintf(&b, "::notice title=%s::%s\n", escapeProperty("understudy gate: "+s.Name+" skipped"), escapeMessage(s.Why))
+	}
 	if r.Verdict == NotJudged {
 		fmt.Fprintf(&b, "::notice title=understudy gate::%s\n", escapeMessage(nothingJudged))
 	}

@@ -65,6 +65,11 @@ func (r *Report) WriteJUnit(w io.Writer) error {
 		all.Failures += suite.Failures
 		all.Errors += suite.Errors
 	}
+	for _, s := range r.Skipped {
+		all.Suites = append(all.Suites, junitSuite{Name: s.Name, Tests: 1,
+			Cases: []junitCase{{Class: "gate." + s.Name, Name: "all", Skipped: &junitProblem{s.Why}}}})
+		all.Tests++
+	}
 	if _, err := io.WriteString(w, xml.Header); err != nil {
 		return err
 	}

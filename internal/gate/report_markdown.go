@@ -38,6 +38,9 @@ func (r *Report) WriteMarkdown(w io.Writer) error {
 		}
 		b.WriteString("\n</details>\n")
 	}
+	for _, s := range r.Skipped {
+		fmt.Fprintf(&b, "\n%s was skipped: %s\n", escapeMarkdown(s.Name), escapeMarkdown(s.Why))
+	}
 	if len(r.Unused) > 0 {
 		fmt.Fprintf(&b, "\nNot measured, though the budget has limits for it: %s\n", escapeMarkdown(strings.Join(r.Unused, "; ")))
 	}

@@ -44,6 +44,7 @@ func sampleReport() *Report {
 	bad.judge()
 	r.Scenarios = []ScenarioReport{good, bad}
 	r.Unused = []string{"reverse, 64 connections"}
+	r.Skipped = []Skipped{{"captured", "this machine <has> no namespaces"}}
 	r.judge()
 	return r
 }

@@ -74,6 +74,9 @@ func (t *together) pair(ctx context.Context, swapped bool, other side) (p pair, 
 
 func (t *together) loadOne(ctx context.Context, load Loader, at *Endpoint, s side) (LoadResult, error) {
 	o := at.load(t.base)
+	if at.Load != nil {
+		load = at.Load
+	}
 	o.Duration, o.Rate = 2*t.half, t.rate
 	r, err := load(ctx, o)
 	if err != nil {

@@ -151,9 +151,17 @@ type Report struct {
 	Level     float64          `json:"level"` // as in Options
 	Seed      uint64           `json:"seed"`
 	Scenarios []ScenarioReport `json:"scenarios"`
+	// Skipped are scenarios that this machine cannot measure.
+	Skipped []Skipped `json:"skipped,omitempty"`
 	// Unused are limits of the budget that met no measurement, "forward" or
 	// "reverse, 64 connections".
 	Unused []string `json:"unused_limits,omitempty"`
+}
+
+// Skipped is a scenario that was not measured, and why.
+type Skipped struct {
+	Name string `json:"name"`
+	Why  string `json:"why"`
 }
 
 // worst is Fail before Inconclusive before Pass before NotJudged: what has one
