@@ -30,7 +30,8 @@ bench: ## microbenchmarks; compare two runs with benchstat
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 
 perf: build ## measure the proxy's own overhead against the budget of gate.yaml
-	$(BIN) gate --budget gate.yaml
+	$(BIN) gate --budget gate.yaml; all=$$?; \
+	$(BIN) gate --budget gate.yaml --scenario captured --connections 1,64 && exit $$all
 
 gate-ci: build ## compare with a build of an earlier commit, as CI does: 4 minutes at most
 	@GO='$(GO)' sh tools/gate-ci.sh $(BIN)
