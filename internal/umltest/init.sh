@@ -11,8 +11,8 @@ modprobe -d /run/modules -a sch_netem sch_prio sch_tbf sch_htb sch_fq_codel sch_
 	ip_tables iptable_mangle ip6_tables ip6table_mangle xt_TPROXY xt_socket xt_mark xt_tcpudp
 ip link set lo up
 cd @WORK@
-export GOMAXPROCS=16 @ENV@=@DIR@ GOTRACEBACK=all TMPDIR=/run
-@DIR@/payload.test -test.run @PATTERN@ -test.v -test.timeout 4m >@DIR@/out 2>&1
+export @ENV@=@DIR@ GOTRACEBACK=all TMPDIR=/run
+@DIR@/payload.test -test.run @PATTERN@ -test.v -test.parallel 1 -test.timeout 7m >@DIR@/out 2>&1
 echo $? >@DIR@/status
 sync
 halt -f

@@ -22,8 +22,9 @@ import (
 // insideEnv is set in the guest, by the name of the directory that both sides share.
 const insideEnv = "UNDERSTUDY_INTERNAL_TEST_UML"
 
-// bootTime is what a boot and its tests may take together. A boot takes some 5 s.
-const bootTime = 5 * time.Minute
+// bootTime is what a boot and its tests may take together. A boot takes some 5 s, and
+// a host that is busy makes of a second ten.
+const bootTime = 8 * time.Minute
 
 //go:embed init.sh
 var initScript string
