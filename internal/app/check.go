@@ -187,7 +187,8 @@ func (c *Checked) link(conf *config.Config) {
 }
 
 // classes checks that the link has those that rules put connections into, also in files
-// of their own: what else is wrong with those their own check tells.
+// of their own: what else is wrong with those their own check tells. It warns of classes
+// that nothing belongs to.
 func (c *Checked) classes(conf *config.Config) {
 	plan, err := timelineOf(conf, conf.Seed)
 	if err != nil {
@@ -197,11 +198,27 @@ func (c *Checked) classes(conf *config.Config) {
 	for _, path := range conf.RuleFiles {
 		places = append(places, rules.Place{Path: path})
 	}
+	used, all := map[string]bool{}, true
 	for _, one := range places {
-		if set, err := rules.Load([]rules.Place{one}, rules.Options{Empirical: empirical}); err == nil {
-			if err := knownClasses(set, plan); err != nil {
-				c.fail(err)
-			}
+		set, err := rules.Load([]rules.Place{one}, rules.Options{Empirical: empirical})
+		if err != nil {
+			all = false
+			continue
+		}
+		if err := knownClasses(set, plan); err != nil {
+			c.fail(err)
+		}
+		for _, use := range set.ClassUses() {
+			used[use.Class] = true
+		}
+	}
+	if plan == nil || !all {
+		return
+	}
+	for _, class := range plan.Classes() {
+		if len(class.To) == 0 && !used[class.Name] {
+			c.Warnings = append(c.Warnings, class.Error("to: says where it leads, a rule's link: puts connections into it",
+				"link: class %q: nothing belongs to it", class.Name))
 		}
 	}
 }

@@ -192,7 +192,7 @@ func TestCheckClasses(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "understudy.yaml")
 	for name, text := range map[string]string{
-		"understudy.yaml": "link: {classes: [{name: a, link: lte}]}\nrules: [{name: r, link: a}]\nrule_files: [good.yaml, bad.yaml]\n",
+		"understudy.yaml": "link: {classes: [{name: a, link: lte}, {name: b, link: lte}]}\nrules: [{name: r, link: a}]\nrule_files: [good.yaml, bad.yaml]\n",
 		"good.yaml":       "rules: [{name: s, link: a}]\n",
 		"bad.yaml":        "rules: [{name: t, link: c}]\n",
 	} {
@@ -203,5 +203,8 @@ func TestCheckClasses(t *testing.T) {
 	all := Check([]string{path})
 	if len(all) != 3 || len(all[0].Errors) != 1 || !strings.Contains(all[0].Errors[0].Error(), "bad.yaml:1:25: link: there is no class \"c\"") {
 		t.Errorf("Check = %+v", all)
+	}
+	if len(all[0].Warnings) != 1 || !strings.Contains(all[0].Warnings[0].Error(), `understudy.yaml:1:40: link: class "b": nothing belongs to it`) {
+		t.Errorf("Check warns of %v", all[0].Warnings)
 	}
 }

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"reflect"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -76,6 +78,48 @@ func TestVerifyAgrees(t *testing.T) {
 	}
 	if p.linkReport()["verified"] != p.shaped.verified {
 		t.Error("the run's report does not have it")
+	}
+}
+
+// leading writes down through which classes probes are led.
+type leading []string
+
+func (l *leading) Probe(class string) { *l = append(*l, class) }
+
+// Each class is probed on its own, against what was asked of it, and one that does not do
+// that is denied alone.
+func TestVerifyClasses(t *testing.T) {
+	p, link, told := verifying(t, askedOfLink)
+	for _, class := range []string{"near", "far"} {
+		how := map[string]string{"near": "delay=1ms", "far": "delay=80ms"}[class]
+		c, err := shaping.ParseSpec(how)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.shaped.asked.classes = append(p.shaped.asked.classes, shaping.LinkClass{Name: class, Link: shaping.Link{Down: c, Up: c}})
+	}
+	var led leading
+	does := map[string]prober{"": doing(t, askedOfLink), "near": doing(t, "delay=1ms"), "far": doing(t, "delay=80ms")}
+	probe := func(ctx context.Context, plans map[shaping.Direction]verify.Plan) (map[shaping.Direction]verify.Samples, error) {
+		class := ""
+		if len(led) > 0 {
+			class = led[len(led)-1]
+		}
+		return does[class](ctx, plans)
+	}
+	if err := p.verifyBy(t.Context(), &led, probe); err != nil {
+		t.Fatal(err)
+	}
+	if want := (leading{"near", "far", ""}); !reflect.DeepEqual(led, want) || link.restarts != 1 {
+		t.Errorf("probes were led through %q, and the link began anew %d times, want %q and once", led, link.restarts, want)
+	}
+	if got := told.String(); !strings.Contains(got, `"class":"far","direction":"up","what":"delay_p50","unit":"ms","asked":80,`) {
+		t.Errorf("told %s", got)
+	}
+	led, does["far"] = nil, doing(t, "delay=40ms")
+	err := p.verifyBy(t.Context(), &led, probe)
+	if err == nil || !regexp.MustCompile(`(?m)^  class far\n  down +delay p10 +80\.00ms +40\.00ms .* disagree$`).MatchString(err.Error()) || strings.Count(err.Error(), "disagree") != 6 {
+		t.Errorf("verifyBy = %v, want far to disagree", err)
 	}
 }
 

@@ -2,6 +2,7 @@ package timeline
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -129,4 +130,74 @@ steps: [{name: s, during: 1s.., class: a, down: {gap: 5}}]
 	if want := []string{"a  ecn", "a s gap"}; !slices.Equal(got, want) {
 		t.Errorf("Lint = %q, want %q", got, want)
 	}
+}
+
+// Whatever steps there are, the link itself and each class have at every instant what they
+// would have alone, with the steps that name them.
+func TestLawOfClasses(t *testing.T) {
+	const seed = 1
+	r := rand.New(rand.NewPCG(seed, 0))
+	bases := map[string]string{"": "delay=40ms,jitter=5ms", "a": "delay=5ms,rate=4mbit", "b": "loss=2%,delay=80ms"}
+	conditions := []string{"{delay: 200ms}", "{loss: 5%, burst: 4}", "{rate: 1mbit}", "lte", "{delay: 30ms, jitter: 10ms}", "{duplicate: 1%}"}
+	taken := 0
+	for n := range 100 {
+		classes := "classes:\n"
+		for _, name := range []string{"a", "b"} {
+			classes += fmt.Sprintf("  - {name: %s, link: '%s'}\n", name, bases[name])
+		}
+		whole := fmt.Sprintf("down: %s\nup: %s\n%ssteps:\n", bases[""], bases[""], classes)
+		alone := map[string]string{}
+		for name, base := range bases {
+			alone[name] = fmt.Sprintf("down: %s\nup: %s\nsteps:\n  - {name: none, during: 20s.., link: {delay: 1s}}\n", base, base)
+		}
+		for i := range 1 + r.IntN(5) {
+			step := fmt.Sprintf("{name: s%d, during: %dms..%dms, ", i, r.IntN(5000), 5000+r.IntN(5000))
+			if r.IntN(3) == 0 {
+				step += "every: 900ms, for: 100ms..600ms, random: true, "
+			} else if r.IntN(2) == 0 {
+				step += "ramp: 300ms, "
+			}
+			step += "link: " + conditions[r.IntN(len(conditions))]
+			of := [][]string{{""}, {"a"}, {"b"}, {"a", "b"}, {"", "a", "b"}}[r.IntN(5)]
+			class := map[string]string{"": "", "a": ", class: a", "b": ", class: [b]", "ab": ", class: [b, a]"}[strings.Join(of, "")]
+			if len(of) == 3 {
+				class = ", class: all"
+			}
+			whole += "  - " + step + class + "}\n"
+			for _, name := range of {
+				alone[name] += "  - " + step + "}\n"
+			}
+		}
+		l, err := read(whole, uint64(n))
+		if err != nil {
+			continue
+		}
+		taken++
+		for name, text := range alone {
+			one := timelineOfSeed(t, text, uint64(n))
+			for range 40 {
+				at := time.Duration(r.Int64N(int64(11 * time.Second)))
+				state, want := l.At(at), one.At(at).Link
+				got := state.Link
+				if i := slices.IndexFunc(state.Classes, func(c shaping.LinkClass) bool { return c.Name == name }); i >= 0 {
+					got = state.Classes[i].Link
+				}
+				if got != want {
+					t.Fatalf("%s: at %v class %q has %s, want %s", whole, at, name, got, want)
+				}
+			}
+		}
+	}
+	if taken < 50 {
+		t.Fatalf("%d of 100 timelines (seed %d) were possible: too few to say anything", taken, seed)
+	}
+}
+
+func timelineOfSeed(t *testing.T, text string, seed uint64) *Timeline {
+	t.Helper()
+	l, err := read(text, seed)
+	if err != nil {
+		t.Fatal(place.Detail(err))
+	}
+	return l
 }

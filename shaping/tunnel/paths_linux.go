@@ -38,7 +38,8 @@ type paths struct {
 
 // moved is what is known of a flow that was put into a class.
 type moved struct {
-	path  *path
+	path  *path  // nil until there is the class
+	class string // its name
 	ended bool
 	seen  time.Duration // when it last had a packet, or ended
 }
@@ -95,7 +96,10 @@ func (p *paths) set(classes []shaping.LinkClass) {
 	}
 	p.leaving = before
 	for k, m := range p.moved {
-		if slices.Contains(p.leaving, m.path) {
+		switch {
+		case m.path == nil:
+			m.path = p.class(m.class)
+		case slices.Contains(p.leaving, m.path):
 			delete(p.moved, k)
 		}
 	}
@@ -130,7 +134,7 @@ func (p *paths) of(f *frame, now time.Duration) *path {
 	if begins {
 		delete(p.moved, k)
 	}
-	if m := p.moved[k]; m != nil {
+	if m := p.moved[k]; m != nil && m.path != nil {
 		m.seen = now
 		return m.path
 	}
@@ -170,20 +174,17 @@ func (p *paths) nameOf(addr netip.Addr) string {
 	return name
 }
 
-// move puts a flow into a class; false where there is none of that name, or it was there.
+// move puts a flow into a class, at once or as soon as there is one of that name; false
+// where it was put there already.
 func (p *paths) move(k flow, class string, now time.Duration) bool {
-	to := p.class(class)
-	if to == nil {
-		return false
-	}
-	if m := p.moved[k]; m != nil && m.path == to && !m.ended {
+	if m := p.moved[k]; m != nil && m.class == class && !m.ended {
 		m.seen = now
 		return false
 	}
 	if len(p.moved) >= p.sweepAt {
 		p.sweep(now)
 	}
-	p.moved[k] = &moved{path: to, seen: now}
+	p.moved[k] = &moved{path: p.class(class), class: class, seen: now}
 	return true
 }
 

@@ -104,9 +104,12 @@ func TestPathsOfMovedFlows(t *testing.T) {
 	s := newSorting(t)
 	classes := []shaping.LinkClass{classOf(t, "db", "db.internal"), classOf(t, "slow"), classOf(t, "slower")}
 	s.set(classes)
-	if s.move(flowTo("192.0.2.1:80"), "nowhere", 0) {
-		t.Error("move to a class that is not there is true")
+	if !s.move(flowTo("192.0.2.1:80"), "to come", 0) {
+		t.Error("move to a class that comes is false")
 	}
+	s.has("192.0.2.1:80", "", 0)
+	s.set(append([]shaping.LinkClass{classOf(t, "to come")}, classes...))
+	s.has("192.0.2.1:80", "to come", 0)
 	s.has("198.18.0.1:80", "db", 0)
 	if !s.move(flowTo("198.18.0.1:80"), "slow", 0) {
 		t.Error("move is false")

@@ -91,8 +91,9 @@ func (l *Link) resolve(class string, link shaping.Link) (resolved shaping.Link, 
 }
 
 // Move puts a connection into a class, from its next packets on, in both directions, until
-// it ends or is moved again. False says that it was moved there already, or that there is no
-// such class.
+// it ends or is moved again. Where there is no such class it is moved once there is: a rule
+// may be live a moment before the class that came with it. False says that it was moved
+// there already.
 func (l *Link) Move(f Flow, class string) bool {
 	k := f.key()
 	down, up := l.down.move(k, class), l.up.move(k, class)
