@@ -76,6 +76,26 @@ func TestRealRateOfAClass(t *testing.T) {
 	})
 }
 
+// A connection's data come whole also where it goes from one class to another while they are
+// under way, in super-packets and single ones.
+func TestRealDataOfAMovedConnection(t *testing.T) {
+	both(t, func(t *testing.T, between bool) {
+		for _, peer := range []string{address4, address6} {
+			l := &link{t: t, restless: true, classes: []shaping.LinkClass{
+				class(t, "near", "", ""), class(t, "far", "", "delay=3ms,loss=0.2%"), class(t, "narrow", "", "rate=200mbit,duplicate=1%,corrupt=0.2%")}}
+			r := l.over(between, shaping.Link{}, "source", peer, "8000000")
+			if !r.Intact {
+				t.Errorf("%s: the data are not whole", peer)
+			}
+			for name, c := range l.ClassCounters() {
+				if c[shaping.Down].SentBytes == 0 {
+					t.Errorf("%s: class %s carried %+v", peer, name, c[shaping.Down])
+				}
+			}
+		}
+	})
+}
+
 // What befalls a class's packets is the same whatever the others carry, and another seed's
 // is another.
 func TestClassesDecideAlone(t *testing.T) {

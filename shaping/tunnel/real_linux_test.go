@@ -43,6 +43,8 @@ type link struct {
 	t       testing.TB
 	classes []shaping.LinkClass
 	next    shaping.Link // what asksChange puts in force
+	// restless moves a connection from class to class while it sends.
+	restless bool
 }
 
 // over runs the client over a link and returns what it found.
@@ -147,7 +149,15 @@ func (l *link) answer(conn net.Conn) {
 		case asksEcho:
 			_, _ = conn.Write(ask)
 		case asksSource:
-			_, _ = io.CopyN(conn, pattern{}, int64(n))
+			for i := 0; n > 0; i++ {
+				part := n
+				if l.restless {
+					part = min(n, 1<<16) // of what the pattern repeats
+					l.Move(flowOf(conn), l.classes[i%len(l.classes)].Name)
+				}
+				_, _ = io.CopyN(conn, pattern{}, int64(part))
+				n -= part
+			}
 		case asksSink:
 			sum := sha256.New()
 			_, _ = io.CopyN(sum, conn, int64(n))
@@ -158,13 +168,16 @@ func (l *link) answer(conn net.Conn) {
 			}
 			_, _ = conn.Write(ask)
 		case asksMove:
-			flow := tunnel.Flow{User: conn.RemoteAddr().(*net.TCPAddr).AddrPort(), Peer: conn.LocalAddr().(*net.TCPAddr).AddrPort()}
-			if !l.Move(flow, "moved") {
+			if !l.Move(flowOf(conn), "moved") {
 				l.t.Error("there is no class to move to")
 			}
 			_, _ = conn.Write(ask)
 		}
 	}
+}
+
+func flowOf(conn net.Conn) tunnel.Flow {
+	return tunnel.Flow{User: conn.RemoteAddr().(*net.TCPAddr).AddrPort(), Peer: conn.LocalAddr().(*net.TCPAddr).AddrPort()}
 }
 
 // pattern is endless data that differs from place to place.
