@@ -23,14 +23,21 @@ func TestMain(m *testing.M) {
 func TestStories(t *testing.T) { testscript.Run(t, stories("testdata")) }
 
 // TestInUserModeLinux runs the stories of testdata/guest, which shape links, in a
-// kernel of their own.
+// kernel of their own, and link_netem, which most kernels skip.
 func TestInUserModeLinux(t *testing.T) {
 	umltest.Run(t, cmp.Or(os.Getenv("UNDERSTUDY_INTERNAL_TEST_GUEST"), "^TestGuestStories$"))
 }
 
 func TestGuestStories(t *testing.T) {
 	umltest.Guest(t)
-	p := stories("testdata/guest")
+	p := stories("")
+	for _, pattern := range []string{"testdata/guest/*.txtar", "testdata/link_netem.txtar"} {
+		files, err := filepath.Glob(pattern)
+		if err != nil || len(files) == 0 {
+			t.Fatalf("%s: no story (%v)", pattern, err)
+		}
+		p.Files = append(p.Files, files...)
+	}
 	setup := p.Setup
 	p.Setup = func(e *testscript.Env) error {
 		e.Setenv("PATH", e.Getenv("PATH")+":/usr/sbin:/sbin:/usr/bin:/bin")
