@@ -88,8 +88,11 @@ func printCapabilities(cmd *cobra.Command, found []shaping.Capability, asJSON bo
 // newDoctorProbe is doctor's own process: it runs in namespaces that vanish with it.
 func newDoctorProbe() *cobra.Command {
 	return &cobra.Command{
-		Use: "doctor-probe", Hidden: true, Args: usageArgs(cobra.NoArgs),
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		Use: "doctor-probe [redirect]", Hidden: true, Args: usageArgs(cobra.MaximumNArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if first(args) == "redirect" {
+				return app.Setup(app.ProbeRedirect(cmd.OutOrStdout()))
+			}
 			return app.Setup(shaping.ProbeMain(cmd.OutOrStdout()))
 		},
 	}

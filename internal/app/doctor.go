@@ -7,6 +7,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -17,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/understudy-proxy/understudy/internal/gateway"
+	"github.com/understudy-proxy/understudy/internal/redirect"
 	"github.com/understudy-proxy/understudy/internal/timing"
 	"github.com/understudy-proxy/understudy/proxy/ca"
 	"github.com/understudy-proxy/understudy/shaping"
@@ -30,6 +32,7 @@ const (
 	CapLink     = "link"       // and its link shaped, by which engine
 	CapCapture  = "capture"    // a command in namespaces of its own; each step is capture-STEP
 	CapProxied  = "variables"  // what makes a command use the proxy, where that cannot be
+	CapRedirect = "redirect"   // connections that rules lead to a transparent door
 	CapKernel   = "kernel"
 	CapFiles    = "open-files"
 	CapClock    = "clock"
@@ -52,7 +55,7 @@ func Doctor(ctx context.Context, probe ...string) []shaping.Capability {
 	found = append(found, captureSteps(gateway.Probe(ctx))...)
 	found = append(found, variables())
 	found = append(found, shaping.Probe(ctx, probe...)...)
-	found = append(found, linkEngine(ctx, found))
+	found = append(found, linkEngine(ctx, found), redirected(ctx, probe))
 	return append(found, kernel(), openFiles(), clock(ctx))
 }
 
@@ -176,6 +179,18 @@ func variables() shaping.Capability {
 	}
 	return yes(CapProxied, "%d variables for a command behind --", len(env))
 }
+
+// redirected tries rules and a door as --transparent --install-rules has them.
+func redirected(ctx context.Context, probe []string) shaping.Capability {
+	t := redirect.Probe(ctx, append(slices.Clone(probe), "redirect")...)
+	if !t.OK {
+		return no(CapRedirect, t.Remedy, "%s", t.Detail)
+	}
+	return yes(CapRedirect, "--transparent --install-rules: connections to others come to a door, with where they were going (nftables, REDIRECT)")
+}
+
+// ProbeRedirect is the body of doctor's hidden subcommand for the same.
+func ProbeRedirect(w io.Writer) error { return redirect.ProbeMain(w) }
 
 // errTried ends a trial.
 var errTried = errors.New("tried")
