@@ -37,8 +37,8 @@ func wantsEarly(args []string) bool {
 // spawnEarly does so where it is wanted. What goes wrong is told by who tries again.
 func spawnEarly(args []string) {
 	if wantsEarly(args) {
-		populate()
 		early, _ = Spawn("", [3]uintptr{0, 1, 2})
+		populate() // while the shim, which is waited for in the end, starts
 	}
 }
 

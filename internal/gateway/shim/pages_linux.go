@@ -7,7 +7,7 @@ import (
 
 // A page that is touched for the first time costs a page fault: 0.2 µs on bare metal,
 // 18 on a guest whose hypervisor has a part in it, and a start touches some 700. What
-// will be touched anyway is asked for at once, for 0.1 to 0.5 µs a page. The
+// will be touched anyway is asked for at once, for 0.1 to 1 µs a page. The
 // kernel's word for that is MADV_POPULATE, since Linux 5.14; an older one says no and
 // nothing is lost. It changes no byte. Source: linux/mman.h.
 const (
