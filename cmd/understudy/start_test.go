@@ -10,14 +10,12 @@ import (
 	"testing"
 )
 
-// What packages make before main is made for every command: by `GODEBUG=inittrace=1`
-// fewer than 40 kB are ours, a regular expression alone is 5 kB and 60 objects.
-func TestInitialisationIsSmall(t *testing.T) {
-	exe, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command(exe, "-test.run", "^$")
+// testStart holds what packages make before main, for every command, within bounds: by
+// `GODEBUG=inittrace=1` fewer than 40 kB are ours, a regular expression alone is 5 kB and
+// 60 objects. It is asked of the program as it is installed: under the race detector all
+// is larger.
+func (s *stage) testStart(t *testing.T) {
+	cmd := exec.Command(s.bin, "--version")
 	cmd.Env = append(os.Environ(), "GODEBUG=inittrace=1")
 	var trace bytes.Buffer
 	cmd.Stderr = &trace
@@ -28,11 +26,8 @@ func TestInitialisationIsSmall(t *testing.T) {
 	ofOurs, ofAll := 0, 0
 	for _, m := range line.FindAllStringSubmatch(trace.String(), -1) {
 		size, _ := strconv.Atoi(m[2])
-		if strings.HasSuffix(m[1], "/cmd/understudy") { // this package, with what its tests make
-			continue
-		}
 		ofAll += size
-		if strings.HasPrefix(m[1], "github.com/understudy-proxy/") {
+		if m[1] == "main" || strings.HasPrefix(m[1], "github.com/understudy-proxy/") {
 			ofOurs += size
 			t.Logf("%6d bytes, %3s objects: %s", size, m[3], m[1])
 		}
