@@ -13,12 +13,12 @@ import (
 type Applied struct{}
 
 // Apply puts link on target. Here it is errors.ErrUnsupported.
-func Apply(_ context.Context, t Target, _ Link) (*Applied, error) {
+func Apply(_ context.Context, t Target, _ Link, _ ...LinkClass) (*Applied, error) {
 	return nil, unsupported("shape " + t.Interface)
 }
 
 // Change puts other conditions in force. Here it is errors.ErrUnsupported.
-func (*Applied) Change(context.Context, Link) error { return unsupported("change") }
+func (*Applied) Change(context.Context, Link, ...LinkClass) error { return unsupported("change") }
 
 // Counters reads what was counted. Here it is errors.ErrUnsupported.
 func (*Applied) Counters() (map[Direction]Counters, error) { return nil, unsupported("counters") }
@@ -39,7 +39,7 @@ type Held struct {
 }
 
 // Take applies link under a lease. Here it is errors.ErrUnsupported.
-func Take(_ context.Context, t Target, _ Link, _ Hold) (*Held, error) {
+func Take(_ context.Context, t Target, _ Link, _ Hold, _ ...LinkClass) (*Held, error) {
 	return nil, unsupported("shape " + t.Interface)
 }
 
@@ -63,6 +63,9 @@ func (*Lease) End(context.Context, *os.File) error { return unsupported("restore
 
 // SweepLeases restores what dead watchers left. Here there is nothing.
 func SweepLeases(string, *os.File) ([]*Lease, error) { return nil, nil }
+
+// ShowClasses reads what the classes of a lease have. Here there are none.
+func ShowClasses(Target, *Lease) ([]ClassState, error) { return nil, nil }
 
 // Sweep takes off what is understudy's. Here it is errors.ErrUnsupported.
 func Sweep(t Target) (bool, error) { return false, unsupported("sweep " + t.Interface) }

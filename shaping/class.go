@@ -194,15 +194,22 @@ func (b *Book) ReadTo(f *place.File, node ast.Node) (LinkClass, error) {
 	if !ok {
 		return c, c.Error(`such as "db.internal:5432=delay=80ms"`, "want DEST=SPEC")
 	}
-	dest, spec, ok := strings.Cut(s.Text, "=")
+	return b.within(f).readShort(c, s.Text)
+}
+
+// ParseTo is ReadTo for a text that is in no file.
+func (b *Book) ParseTo(text string) (LinkClass, error) { return b.readShort(LinkClass{}, text) }
+
+func (b *Book) readShort(c LinkClass, text string) (LinkClass, error) {
+	dest, spec, ok := strings.Cut(text, "=")
 	dest, spec = strings.TrimSpace(dest), strings.TrimSpace(spec)
 	switch {
 	case !ok || dest == "":
-		return c, c.Error("such as db.internal:5432=delay=80ms", "want DEST=SPEC, got %q", s.Text)
+		return c, c.Error("such as db.internal:5432=delay=80ms", "want DEST=SPEC, got %q", text)
 	case find(dest) != nil:
-		return c, c.Error("such as db.internal:5432="+s.Text, "want DEST=SPEC, got %q: %s is a condition", s.Text, dest)
+		return c, c.Error("such as db.internal:5432="+text, "want DEST=SPEC, got %q: %s is a condition", text, dest)
 	case nameHint(dest) != "":
-		return c, c.Error("name a class under link.classes", "want DEST=SPEC, got %q: %s", s.Text, nameHint(dest))
+		return c, c.Error("name a class under link.classes", "want DEST=SPEC, got %q: %s", text, nameHint(dest))
 	}
 	c.Name = dest
 	for part := range strings.SplitSeq(dest, ",") {
@@ -216,7 +223,7 @@ func (b *Book) ReadTo(f *place.File, node ast.Node) (LinkClass, error) {
 	if spec == unshaped {
 		return c, nil
 	}
-	l, err := b.within(f).Parse(spec)
+	l, err := b.Parse(spec)
 	if err != nil {
 		var e *place.Error
 		errors.As(err, &e) // what Parse returns

@@ -26,6 +26,7 @@ type Lease struct {
 	KeepGSO     bool      `json:"keep_gso,omitempty"`
 	Found       Found     `json:"found"`
 	Link        string    `json:"link"` // for people
+	Classes     []Leased  `json:"classes,omitempty"`
 	StartedAt   time.Time `json:"started_at"`
 	EndsAt      time.Time `json:"ends_at"` // zero for no end
 	BootID      string    `json:"boot_id"`
@@ -34,6 +35,23 @@ type Lease struct {
 	WatcherStart uint64 `json:"watcher_start"` // ticks after boot, as /proc has it
 
 	file string
+}
+
+// Leased is a class of a link under a lease, in order.
+type Leased struct {
+	Name string   `json:"name"`
+	To   []string `json:"to"` // as it was set: with addresses in place of names
+}
+
+func leasedClasses(classes []LinkClass) (all []Leased) {
+	for _, c := range classes {
+		l := Leased{Name: c.Name}
+		for _, d := range c.To {
+			l.To = append(l.To, d.String())
+		}
+		all = append(all, l)
+	}
+	return all
 }
 
 // Hold is how a lease is held.

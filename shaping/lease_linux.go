@@ -37,11 +37,11 @@ const (
 // Take applies link to target under a lease. The watcher is there before anything is
 // touched. The caller ends with Release or Detach; if it dies without either, the watcher
 // restores.
-func Take(ctx context.Context, target Target, link Link, hold Hold) (_ *Held, err error) {
+func Take(ctx context.Context, target Target, link Link, hold Hold, classes ...LinkClass) (_ *Held, err error) {
 	if target.Socket != nil {
 		return nil, fmt.Errorf("shape %s: it is reached by a socket alone, which ends with this process, and its namespace with it: it needs no lease", target.Interface)
 	}
-	found, err := Look(target, link)
+	found, err := Look(target, link, classes...)
 	if err != nil {
 		return nil, err
 	}
@@ -49,7 +49,8 @@ func Take(ctx context.Context, target Target, link Link, hold Hold) (_ *Held, er
 	if err != nil {
 		return nil, err
 	}
-	l.Namespace, l.Egress, l.KeepGSO, l.Found, l.Link = hold.Namespace, target.Egress, target.KeepGSO, found, link.String()
+	l.Namespace, l.Egress, l.KeepGSO, l.Found, l.Link = hold.Namespace, target.Egress, target.KeepGSO, found, describeClasses(link, classes)
+	l.Classes = leasedClasses(classes)
 	if l.NamespaceID, err = namespaceID(target.Namespace); err != nil {
 		return nil, err
 	}
@@ -68,7 +69,7 @@ func Take(ctx context.Context, target Target, link Link, hold Hold) (_ *Held, er
 			err = errors.Join(err, h.owner.Close(), h.wait())
 		}
 	}()
-	if h.Applied, err = ApplyOver(ctx, target, link, found); err != nil {
+	if h.Applied, err = ApplyOver(ctx, target, link, found, classes...); err != nil {
 		return nil, err
 	}
 	if hold.For > 0 { // counted from when it is in force

@@ -32,8 +32,16 @@ func playLease(role string, args []string) error {
 	if err != nil {
 		return err
 	}
-	h, err := Take(context.Background(), target, Link{Up: Conditions{Loss: 0.5}, Down: Conditions{Loss: 0.5}},
-		Hold{Dir: args[0], Namespace: "test", Watcher: leaseRole("watch"), For: span})
+	link, classes := Link{Up: Conditions{Loss: 0.5}, Down: Conditions{Loss: 0.5}}, []LinkClass(nil)
+	if role == "classes" {
+		to, err := ParseDestination("10.9.0.3:5432")
+		if err != nil {
+			return err
+		}
+		link, classes = Link{}, []LinkClass{{Name: "database", To: []Destination{to}, Link: link}}
+	}
+	h, err := Take(context.Background(), target, link,
+		Hold{Dir: args[0], Namespace: "test", Watcher: leaseRole("watch"), For: span}, classes...)
 	if err != nil {
 		return err
 	}
@@ -123,6 +131,18 @@ func TestGuestLease(t *testing.T) {
 		p, dir, before := setUp(t)
 		cmd, _ := p.owner("hold", dir, "1h")
 		p.shaped(t)
+		if err := cmd.Process.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		_ = cmd.Wait()
+		p.eventually(dir, before)
+	})
+	t.Run("owner of classes killed", func(t *testing.T) {
+		p, dir, before := setUp(t)
+		cmd, _ := p.owner("classes", dir, "1h")
+		if s := p.state(); !strings.Contains(s, "prio 7573:") || !strings.Contains(s, "netem 7574:") || !strings.Contains(s, "us-ifb") {
+			t.Errorf("want classes, there is\n%s", s)
+		}
 		if err := cmd.Process.Kill(); err != nil {
 			t.Fatal(err)
 		}

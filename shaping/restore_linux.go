@@ -16,16 +16,16 @@ var restorable = []string{"pfifo", "bfifo", "pfifo_fast", "fq_codel", "fq", "sfq
 
 // Look reads what target has, as far as link will touch it, and refuses what could
 // not be restored. It changes nothing.
-func Look(target Target, link Link) (f Found, err error) {
+func Look(target Target, link Link, classes ...LinkClass) (f Found, err error) {
 	defer func() {
 		if err != nil {
 			err = fmt.Errorf("shape %s: %w", target.Interface, err)
 		}
 	}()
-	if link.IsZero() {
+	if !touches(link, classes, Down) && !touches(link, classes, Up) {
 		return f, errors.New("there are no conditions to apply")
 	}
-	if target.Socket != nil && !link.Of(target.ingress()).IsZero() {
+	if target.Socket != nil && touches(link, classes, target.ingress()) {
 		return f, fmt.Errorf("it is reached by a socket alone, and packets that arrive take an ioctl (for GRO): give conditions for %s alone", target.egress())
 	}
 	c, err := target.dial()
@@ -38,7 +38,7 @@ func Look(target Target, link Link) (f Found, err error) {
 		return f, err
 	}
 	a := l.Attrs()
-	f = Found{Interface: a.Name, Index: a.Index, Kind: l.Type(), Egress: !link.Of(target.egress()).IsZero()}
+	f = Found{Interface: a.Name, Index: a.Index, Kind: l.Type(), Egress: touches(link, classes, target.egress())}
 	if a.Name == "lo" {
 		f.Kind = "loopback"
 	}
@@ -46,7 +46,7 @@ func Look(target Target, link Link) (f Found, err error) {
 	if err != nil {
 		return f, err
 	}
-	if !link.Of(target.ingress()).IsZero() {
+	if touches(link, classes, target.ingress()) {
 		if f.Kind == "loopback" {
 			return f, fmt.Errorf("lo's arriving packets are those it sent: give conditions for %s alone", target.egress())
 		}

@@ -48,3 +48,12 @@ type Class struct {
 	Rate   uint64 // bits per second
 	Ceil   uint64 // bits per second
 }
+
+// ClassState is what a class of a link under a lease has, in one direction.
+type ClassState struct {
+	Name       string
+	To         []string // whom it leads to, as Leased has it
+	Direction  Direction
+	Conditions Conditions // zero where packets pass as they are
+	Counters   Counters
+}

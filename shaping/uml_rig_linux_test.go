@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"runtime"
@@ -128,27 +129,30 @@ type conns struct{ near, far *net.UDPConn }
 
 func (p *pair) dial() conns {
 	p.t.Helper()
-	open := func(ns *os.File, addr string) (c *net.UDPConn) {
-		var err error
-		within(ns, func() { c, err = net.ListenUDP("udp4", &net.UDPAddr{IP: net.ParseIP(addr)}) })
-		if err != nil {
-			p.t.Fatal(err)
-		}
-		raw, err := c.SyscallConn()
-		if err != nil {
-			p.t.Fatal(err)
-		}
-		var failed error
-		if err := raw.Control(func(fd uintptr) {
-			failed = errors.Join(unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 16<<20),
-				unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1))
-		}); err != nil || failed != nil {
-			p.t.Fatal(err, failed)
-		}
-		p.t.Cleanup(func() { _ = c.Close() })
-		return c
+	return conns{p.listen(p.near, "10.9.0.1:0"), p.listen(p.far, "10.9.0.2:0")}
+}
+
+// listen opens a socket at an address and a port, 0 for any.
+func (p *pair) listen(ns *os.File, at string) (c *net.UDPConn) {
+	p.t.Helper()
+	var err error
+	within(ns, func() { c, err = net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.MustParseAddrPort(at))) })
+	if err != nil {
+		p.t.Fatal(err)
 	}
-	return conns{open(p.near, "10.9.0.1"), open(p.far, "10.9.0.2")}
+	raw, err := c.SyscallConn()
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	var failed error
+	if err := raw.Control(func(fd uintptr) {
+		failed = errors.Join(unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 16<<20),
+			unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1))
+	}); err != nil || failed != nil {
+		p.t.Fatal(err, failed)
+	}
+	p.t.Cleanup(func() { _ = c.Close() })
+	return c
 }
 
 // arrival is a packet that came through.

@@ -3,10 +3,8 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/signal"
-	"strings"
 	"syscall"
 	"time"
 
@@ -81,7 +79,12 @@ func newShapeShow() *cobra.Command {
 			}
 			v := viewOf(s)
 			if l, err := app.FindLease(namespace, name); err == nil && l != nil {
-				v.Lease = &leaseView{l.Link, l.StartedAt, l.EndsAt}
+				v.Lease = &leaseView{Spec: l.Link, StartedAt: l.StartedAt, EndsAt: l.EndsAt}
+				classes, err := shaping.ShowClasses(shaping.Target{Namespace: namespace}, l)
+				if err != nil {
+					return app.Setup(err)
+				}
+				v.Lease.tell(classes)
 			}
 			if asJSON {
 				err = printJSON(cmd.OutOrStdout(), v)
@@ -103,7 +106,7 @@ const defaultLease = 10 * time.Minute
 func newShapeSet() *cobra.Command {
 	var where app.Where
 	var down, up string
-	var profiles []string
+	var profiles, to []string
 	var span time.Duration
 	var hold, keepGSO, cutOff, asJSON bool
 	cmd := &cobra.Command{
@@ -112,12 +115,13 @@ func newShapeSet() *cobra.Command {
 		Long: "Puts conditions on a link: a profile's name such as lte, or delay=40ms,jitter=8ms,loss=0.5%,rate=12mbit.\n" +
 			"SPEC holds in each direction. What was there before is restored when the time is over, by `shape clear`, and where\n" +
 			"understudy is killed. It needs CAP_NET_ADMIN.",
-		Example: "  understudy shape set eth0 lte --for 30m\n  understudy shape set --container shop eth0 --down geo --up delay=300ms",
+		Example: "  understudy shape set eth0 lte --for 30m\n  understudy shape set eth0 --to db.internal:5432=delay=80ms --to 10.0.0.0/8=loss=2%\n  understudy shape set --container shop eth0 --down geo --up delay=300ms",
 		Args:    usageArgs(cobra.RangeArgs(1, 2)),
 	}
 	addWhere(cmd, &where)
 	cmd.Flags().StringVar(&down, "down", "", "conditions toward the link's user, `SPEC`")
 	cmd.Flags().StringVar(&up, "up", "", "conditions from the link's user, `SPEC`")
+	cmd.Flags().StringArrayVar(&to, "to", nil, "shape some destinations on their own: `DEST=SPEC`, such as 10.0.0.0/8:5432=delay=80ms (repeatable)")
 	cmd.Flags().StringSliceVar(&profiles, "profiles", nil, "read profiles of your own from `FILE` (repeatable)")
 	cmd.Flags().DurationVar(&span, "for", defaultLease, "restore after this `TIME`; 0 for never")
 	cmd.Flags().BoolVar(&hold, "hold", false, "stay, and restore when this command ends")
@@ -125,12 +129,16 @@ func newShapeSet() *cobra.Command {
 	cmd.Flags().BoolVar(&cutOff, "cut-off-ssh", false, "do it, even if it cuts off the SSH session this command runs in")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "one JSON object")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		link, err := app.LinkFor(profiles, first(args[1:]), down, up)
+		link, classes, err := app.LinkFor(profiles, first(args[1:]), down, up, to)
 		if err != nil {
 			return err
 		}
 		if span < 0 {
 			return app.Usage(fmt.Errorf("--for: want 0 or more, got %v", span))
+		}
+		classes, notes, err := app.KernelClasses(cmd.Context(), classes)
+		if err != nil {
+			return err
 		}
 		namespace, name, err := openSwept(cmd, where)
 		if err != nil {
@@ -138,7 +146,7 @@ func newShapeSet() *cobra.Command {
 		}
 		target := shaping.Target{Namespace: namespace, Interface: args[0], KeepGSO: keepGSO}
 		if !cutOff {
-			if err := app.RefuseToSever(target, link); err != nil {
+			if err := app.RefuseToSever(target, link, classes); err != nil {
 				return app.Setup(err)
 			}
 		}
@@ -154,11 +162,11 @@ func newShapeSet() *cobra.Command {
 		ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
 		defer stop()
 		held, err := shaping.Take(ctx, target, link,
-			shaping.Hold{Dir: shaping.LeaseDir(), Namespace: name, Watcher: []string{exe, "shape", "watch"}, For: span})
+			shaping.Hold{Dir: shaping.LeaseDir(), Namespace: name, Watcher: []string{exe, "shape", "watch"}, For: span}, classes...)
 		if err != nil {
 			return app.Setup(err)
 		}
-		if err := tellShaped(cmd, held, name, asJSON); err != nil {
+		if err := tellShaped(cmd, held, name, notes, asJSON); err != nil {
 			return errors.Join(err, held.Release())
 		}
 		if !hold {
@@ -178,15 +186,17 @@ func newShapeSet() *cobra.Command {
 }
 
 // tellShaped says what is in force, and what there is to know about it.
-func tellShaped(cmd *cobra.Command, h *shaping.Held, name string, asJSON bool) error {
+func tellShaped(cmd *cobra.Command, h *shaping.Held, name string, notes []shaping.Finding, asJSON bool) error {
+	findings := append(append([]shaping.Finding{}, notes...), h.Findings()...)
 	if asJSON {
 		return printJSON(cmd.OutOrStdout(), struct {
 			Link     string            `json:"link"`
 			Where    string            `json:"where"`
 			Spec     string            `json:"spec"`
 			EndsAt   time.Time         `json:"ends_at,omitzero"`
+			Classes  []shaping.Leased  `json:"classes,omitempty"`
 			Findings []shaping.Finding `json:"findings"`
-		}{h.Lease.Found.Interface, name, h.Lease.Link, h.Lease.EndsAt, append([]shaping.Finding{}, h.Findings()...)})
+		}{h.Lease.Found.Interface, name, h.Lease.Link, h.Lease.EndsAt, h.Lease.Classes, findings})
 	}
 	out := cmd.OutOrStdout()
 	until := "until shape clear"
@@ -194,7 +204,7 @@ func tellShaped(cmd *cobra.Command, h *shaping.Held, name string, asJSON bool) e
 		until = "until " + h.Lease.EndsAt.Format(time.TimeOnly)
 	}
 	_, err := fmt.Fprintf(out, "shaped %s of %s %s: %s\n", h.Lease.Found.Interface, name, until, h.Lease.Link)
-	for _, f := range h.Findings() {
+	for _, f := range findings {
 		_, _ = fmt.Fprintf(cmd.ErrOrStderr(), "%s: %s\n", f.Level, f)
 	}
 	return err
@@ -234,92 +244,4 @@ func newShapeWatch() *cobra.Command {
 			return app.Setup(shaping.WatchMain(args[0], cmd.InOrStdin(), cmd.OutOrStdout()))
 		},
 	}
-}
-
-// linkView is what is shown of a link.
-type linkView struct {
-	Link    string      `json:"link"`
-	Kind    string      `json:"kind"`
-	MTU     int         `json:"mtu"`
-	Up      bool        `json:"up"`
-	Qdiscs  []qdiscView `json:"qdiscs"`
-	Classes []classView `json:"classes"`
-	Lease   *leaseView  `json:"lease,omitempty"`
-}
-
-// leaseView is the lease under which understudy shapes a link.
-type leaseView struct {
-	Spec      string    `json:"spec"`
-	StartedAt time.Time `json:"started_at"`
-	EndsAt    time.Time `json:"ends_at,omitzero"`
-}
-
-type qdiscView struct {
-	Kind   string `json:"kind"`
-	Handle string `json:"handle"`
-	Parent string `json:"parent"`
-	// Spec is netem's conditions as shape takes them.
-	Spec string `json:"spec,omitempty"`
-	// BitsPerSecond is tbf's rate.
-	BitsPerSecond uint64           `json:"bits_per_second,omitempty"`
-	Counters      shaping.Counters `json:"counters"`
-}
-
-type classView struct {
-	Handle            string `json:"handle"`
-	Parent            string `json:"parent"`
-	BitsPerSecond     uint64 `json:"bits_per_second"`
-	CeilBitsPerSecond uint64 `json:"ceil_bits_per_second"`
-}
-
-func viewOf(s shaping.State) linkView {
-	v := linkView{Link: s.Interface.Name, Kind: s.Interface.Kind, MTU: s.Interface.MTU, Up: s.Interface.Up, Qdiscs: []qdiscView{}, Classes: []classView{}}
-	for _, q := range s.Qdiscs {
-		one := qdiscView{Kind: q.Kind, Handle: q.Handle, Parent: q.Parent, Counters: q.Counters}
-		if q.Netem != nil {
-			one.Spec = q.Netem.String()
-		}
-		if q.TBF != nil {
-			one.BitsPerSecond = q.TBF.Rate
-		}
-		v.Qdiscs = append(v.Qdiscs, one)
-	}
-	for _, c := range s.Classes {
-		v.Classes = append(v.Classes, classView{c.Handle, c.Parent, c.Rate, c.Ceil})
-	}
-	return v
-}
-
-func (v linkView) print(out io.Writer) error {
-	state := "down"
-	if v.Up {
-		state = "up"
-	}
-	var b strings.Builder
-	fmt.Fprintf(&b, "%s  %s, %s, mtu %d\n", v.Link, v.Kind, state, v.MTU)
-	for _, q := range v.Qdiscs {
-		fmt.Fprintf(&b, "  qdisc %s %s at %s", q.Kind, q.Handle, q.Parent)
-		if q.Spec != "" {
-			fmt.Fprintf(&b, "  %s", q.Spec)
-		}
-		if q.BitsPerSecond > 0 {
-			fmt.Fprintf(&b, "  rate %dbit", q.BitsPerSecond)
-		}
-		if c := q.Counters; c.SentPackets > 0 || c.Dropped > 0 || c.BacklogPackets > 0 {
-			fmt.Fprintf(&b, "  sent %d, dropped %d, held %d", c.SentPackets, c.Dropped, c.BacklogPackets)
-		}
-		b.WriteByte('\n')
-	}
-	if v.Lease != nil {
-		fmt.Fprintf(&b, "  shaped by understudy: %s", v.Lease.Spec)
-		if !v.Lease.EndsAt.IsZero() {
-			fmt.Fprintf(&b, ", until %s", v.Lease.EndsAt.Format(time.TimeOnly))
-		}
-		b.WriteByte('\n')
-	}
-	for _, c := range v.Classes {
-		fmt.Fprintf(&b, "  class htb %s in %s  rate %dbit, ceil %dbit\n", c.Handle, c.Parent, c.BitsPerSecond, c.CeilBitsPerSecond)
-	}
-	_, err := io.WriteString(out, b.String())
-	return err
 }

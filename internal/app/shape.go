@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -95,22 +97,22 @@ func containerPID(ctx context.Context, name string) (int, error) {
 }
 
 // LinkFor reads specs for both directions: both, and down and up, which win. "" is
-// none. files hold profiles of the user's own.
-func LinkFor(files []string, both, down, up string) (shaping.Link, error) {
+// none. to are classes in their short form; with any of them the link itself need not
+// have conditions. files hold profiles of the user's own.
+func LinkFor(files []string, both, down, up string, to []string) (l shaping.Link, classes []shaping.LinkClass, err error) {
 	b, err := shaping.NewBook()
 	if err != nil {
-		return shaping.Link{}, err
+		return l, nil, err
 	}
 	for _, name := range files {
 		data, err := os.ReadFile(name)
 		if err != nil {
-			return shaping.Link{}, BadInput(err)
+			return l, nil, BadInput(err)
 		}
 		if err := b.Add(name, data); err != nil {
-			return shaping.Link{}, err
+			return l, nil, err
 		}
 	}
-	var l shaping.Link
 	for _, s := range []struct {
 		name, spec string
 		set        func(shaping.Link)
@@ -124,14 +126,43 @@ func LinkFor(files []string, both, down, up string) (shaping.Link, error) {
 		}
 		m, err := b.Parse(s.spec)
 		if err != nil {
-			return l, Usage(fmt.Errorf("%s: %s", s.name, place.Detail(err)))
+			return l, nil, Usage(fmt.Errorf("%s: %s", s.name, place.Detail(err)))
 		}
 		s.set(m)
 	}
-	if l.IsZero() {
-		return l, Usage(errors.New("there are no conditions\nhint: a SPEC such as lte, or delay=40ms,loss=0.5%; or --down SPEC, --up SPEC"))
+	nothing := l.IsZero()
+	for _, text := range to {
+		c, err := b.ParseTo(text)
+		if err != nil {
+			return l, nil, badTo(text, err)
+		}
+		classes, nothing = append(classes, c), nothing && c.Link.IsZero()
 	}
-	return l, nil
+	if err := shaping.CheckClasses(classes); err != nil {
+		return l, nil, Usage(fmt.Errorf("--to: %s", place.Detail(err)))
+	}
+	if nothing {
+		return l, nil, Usage(errors.New("there are no conditions\nhint: a SPEC such as lte, or delay=40ms,loss=0.5%; or --down SPEC, --up SPEC, --to DEST=SPEC"))
+	}
+	return l, classes, nil
+}
+
+// KernelClasses makes of classes what the kernel can have, by this process's resolver.
+func KernelClasses(ctx context.Context, classes []shaping.LinkClass) ([]shaping.LinkClass, []shaping.Finding, error) {
+	fixed, notes, err := shaping.KernelClasses(ctx, classes, func(ctx context.Context, host string) ([]netip.Addr, error) {
+		ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+		defer cancel()
+		return net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+	})
+	if err != nil {
+		return nil, nil, Usage(fmt.Errorf("--to: %s", place.Detail(err)))
+	}
+	return fixed, notes, nil
+}
+
+// badTo says which of several --to is wrong.
+func badTo(text string, err error) error {
+	return Usage(fmt.Errorf("--to %s: %s", text, place.Detail(err)))
 }
 
 // FindLease is the lease on an interface, nil where there is none.

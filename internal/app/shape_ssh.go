@@ -14,10 +14,13 @@ import (
 // RefuseToSever is an error where conditions on target would cut off the SSH session
 // that this process runs in. Who is behind it is found also through sudo, which hides
 // it from the environment.
-func RefuseToSever(t shaping.Target, l shaping.Link) error {
+func RefuseToSever(t shaping.Target, l shaping.Link, classes []shaping.LinkClass) error {
 	client, ok := sshClient(os.Getpid())
-	why := l.Severs()
-	if !ok || why == "" || t.Namespace != nil && !sameNamespace(t.Namespace) {
+	if !ok {
+		return nil
+	}
+	why := shaping.Severs(l, classes, client)
+	if why == "" || t.Namespace != nil && !sameNamespace(t.Namespace) {
 		return nil
 	}
 	carries, err := shaping.Carries(t, client)

@@ -40,10 +40,10 @@ func TestRefuseToSever(t *testing.T) {
 		t.Skipf("Carries(lo) = %v, %v", ok, err)
 	}
 	t.Setenv("SSH_CONNECTION", "127.0.0.1 50000 127.0.0.1 22")
-	if err := RefuseToSever(lo, shaping.Link{Up: shaping.Conditions{Loss: 1}}); err == nil || !strings.Contains(err.Error(), "lo carries the SSH session") {
+	if err := RefuseToSever(lo, shaping.Link{Up: shaping.Conditions{Loss: 1}}, nil); err == nil || !strings.Contains(err.Error(), "lo carries the SSH session") {
 		t.Errorf("RefuseToSever = %v, want it refused", err)
 	}
-	if err := RefuseToSever(lo, shaping.Link{Up: shaping.Conditions{Loss: 0.01}}); err != nil {
+	if err := RefuseToSever(lo, shaping.Link{Up: shaping.Conditions{Loss: 0.01}}, nil); err != nil {
 		t.Errorf("RefuseToSever of 1%% = %v", err)
 	}
 	t.Setenv("SSH_CONNECTION", "192.0.2.1 50000 127.0.0.1 22")
@@ -78,11 +78,11 @@ func TestContainerPID(t *testing.T) {
 }
 
 func TestLinkFor(t *testing.T) {
-	l, err := LinkFor(nil, "delay=40ms", "", "loss=1%")
+	l, _, err := LinkFor(nil, "delay=40ms", "", "loss=1%", nil)
 	if err != nil || l.Down.Delay == 0 || l.Up.Delay != 0 || l.Up.Loss != 0.01 {
 		t.Errorf("LinkFor = %+v, %v, want up to win", l, err)
 	}
-	_, err = LinkFor(nil, "", "", "")
+	_, _, err = LinkFor(nil, "", "", "", nil)
 	if exit, ok := errors.AsType[*ExitError](err); !ok || exit.Code != ExitUsage {
 		t.Errorf("LinkFor of nothing = %v, want a usage error", err)
 	}
