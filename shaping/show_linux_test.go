@@ -23,7 +23,7 @@ func TestMain(m *testing.M) {
 		os.Exit(0)
 	case "silent":
 		os.Exit(0)
-	case "watch", "hold", "detach":
+	case "watch", "hold", "detach", "classes":
 		if err := playLease(os.Getenv("SHAPING_TEST_ROLE"), os.Args[1:]); err != nil {
 			os.Stderr.WriteString(err.Error() + "\n")
 			os.Exit(1)

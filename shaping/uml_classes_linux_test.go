@@ -160,8 +160,7 @@ func TestGuestClassesChangeInPlace(t *testing.T) {
 	umltest.Guest(t)
 	p := newDoublePair(t)
 	at := func(slow string) []LinkClass {
-		all := classesTo(t, "10.9.0.3="+slow, "10.9.0.2:7000=none")
-		return all
+		return classesTo(t, "10.9.0.3="+slow, "10.9.0.2:7000=none")
 	}
 	a, err := Apply(t.Context(), p.target(), Link{Up: mustParse(t, "delay=200ms")}, at("delay=300ms")...)
 	if err != nil {
@@ -178,6 +177,7 @@ func TestGuestClassesChangeInPlace(t *testing.T) {
 		if len(got) != 40 {
 			t.Errorf("%s: %d of 40 packets came over a change", far, len(got))
 		}
+		_ = c.far.Close()
 	}
 	if err := a.Change(t.Context(), Link{}, at("none")...); err != nil {
 		t.Errorf("Change to nothing = %v", err)

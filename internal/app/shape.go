@@ -134,12 +134,12 @@ func LinkFor(files []string, both, down, up string, to []string) (l shaping.Link
 	for _, text := range to {
 		c, err := b.ParseTo(text)
 		if err != nil {
-			return l, nil, badTo(text, err)
+			return l, nil, badTo("--to "+text, err)
 		}
 		classes, nothing = append(classes, c), nothing && c.Link.IsZero()
 	}
 	if err := shaping.CheckClasses(classes); err != nil {
-		return l, nil, Usage(fmt.Errorf("--to: %s", place.Detail(err)))
+		return l, nil, badTo("--to", err)
 	}
 	if nothing {
 		return l, nil, Usage(errors.New("there are no conditions\nhint: a SPEC such as lte, or delay=40ms,loss=0.5%; or --down SPEC, --up SPEC, --to DEST=SPEC"))
@@ -155,14 +155,25 @@ func KernelClasses(ctx context.Context, classes []shaping.LinkClass) ([]shaping.
 		return net.DefaultResolver.LookupNetIP(ctx, "ip", host)
 	})
 	if err != nil {
-		return nil, nil, Usage(fmt.Errorf("--to: %s", place.Detail(err)))
+		return nil, nil, badTo("--to", err)
 	}
 	return fixed, notes, nil
 }
 
-// badTo says which of several --to is wrong.
-func badTo(text string, err error) error {
-	return Usage(fmt.Errorf("--to %s: %s", text, place.Detail(err)))
+// badTo is what is wrong with a class, or the first of several, that the flag at has.
+func badTo(at string, err error) error {
+	var all place.List
+	if errors.As(err, &all) && len(all) > 0 {
+		err = all[0]
+	}
+	e, ok := errors.AsType[*place.Error](err)
+	switch {
+	case !ok:
+		return Usage(fmt.Errorf("%s: %w", at, err))
+	case e.Hint == "":
+		return Usage(fmt.Errorf("%s: %s", at, e.Msg))
+	}
+	return Usage(fmt.Errorf("%s: %s\nhint: %s", at, e.Msg, e.Hint))
 }
 
 // FindLease is the lease on an interface, nil where there is none.

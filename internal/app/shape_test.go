@@ -46,6 +46,13 @@ func TestRefuseToSever(t *testing.T) {
 	if err := RefuseToSever(lo, shaping.Link{Up: shaping.Conditions{Loss: 0.01}}, nil); err != nil {
 		t.Errorf("RefuseToSever of 1%% = %v", err)
 	}
+	_, classes, err := LinkFor(nil, "", "", "", []string{"127.0.0.0/8:22=loss=100%"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := RefuseToSever(lo, shaping.Link{}, classes); err == nil || !strings.Contains(err.Error(), "class 127.0.0.0/8:22: 100%") {
+		t.Errorf("RefuseToSever of a class = %v, want it refused", err)
+	}
 	t.Setenv("SSH_CONNECTION", "192.0.2.1 50000 127.0.0.1 22")
 	if ok, err := shaping.Carries(lo, netip.MustParseAddr("192.0.2.1")); err == nil && ok {
 		t.Error("lo carries 192.0.2.1")
@@ -81,6 +88,14 @@ func TestLinkFor(t *testing.T) {
 	l, _, err := LinkFor(nil, "delay=40ms", "", "loss=1%", nil)
 	if err != nil || l.Down.Delay == 0 || l.Up.Delay != 0 || l.Up.Loss != 0.01 {
 		t.Errorf("LinkFor = %+v, %v, want up to win", l, err)
+	}
+	l, classes, err := LinkFor(nil, "", "", "", []string{":5432=delay=1ms", "10.0.0.0/8,db.test=none"})
+	if err != nil || !l.IsZero() || len(classes) != 2 || classes[1].Name != "10.0.0.0/8,db.test" {
+		t.Errorf("LinkFor = %v, %v, %v, want two classes alone", l, classes, err)
+	}
+	_, _, err = LinkFor(nil, "", "", "", []string{":5432=none"})
+	if exit, ok := errors.AsType[*ExitError](err); !ok || exit.Code != ExitUsage {
+		t.Errorf("LinkFor of a class without conditions = %v, want a usage error", err)
 	}
 	_, _, err = LinkFor(nil, "", "", "", nil)
 	if exit, ok := errors.AsType[*ExitError](err); !ok || exit.Code != ExitUsage {
