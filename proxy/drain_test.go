@@ -56,15 +56,30 @@ func TestDrain(t *testing.T) {
 				t.Errorf("a silent connection ends with %v, want EOF", err)
 			}
 			g.books.ends(t, 2) // the silent and the idle one
-			if _, err := net.Dial("tcp", g.addr); err == nil {
-				t.Error("the door still accepts")
-			}
+			closes(t, g.addr)
 			close(finish)
 			if err := <-answered; err != nil {
 				t.Errorf("the exchange under way: %v", err)
 			}
 			<-stopped
 		})
+	}
+}
+
+// closes waits until a door accepts no more. It and its connections are told at the
+// same time, and may hear of it in any order.
+func closes(t *testing.T, addr string) {
+	t.Helper()
+	for end := time.Now().Add(patience); ; {
+		nc, err := net.Dial("tcp", addr)
+		if err != nil {
+			return
+		}
+		_ = nc.Close()
+		if time.Now().After(end) {
+			t.Error("the door still accepts")
+			return
+		}
 	}
 }
 
