@@ -3,11 +3,15 @@ package shaping
 import (
 	"math"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/understudy-proxy/understudy/fixtures/cassette"
 )
 
 // draw is the kernel's use of a table: jitter in ns times a value, by 8192.
@@ -112,6 +116,9 @@ func TestParseDistribution(t *testing.T) {
 		"PING x (1.2.3.4) 56(84) bytes of data.\n64 bytes from x: icmp_seq=1 ttl=64 time=10.0 ms\n64 bytes from x: icmp_seq=2 ttl=64 time=20.0 ms\n" +
 			"64 bytes from x: icmp_seq=3 ttl=64 time=40.0 ms\n\n--- x ping statistics ---\n3 packets transmitted, 3 received\nrtt min/avg/max/mdev = 1/2/3/4 ms\n": samples,
 		"50% 20ms\n99% 80ms\n": quantiles,
+		// A cassette's: connections that were there were not dialled.
+		`{"id":1,"times":{"upstream_connect_ns":10000000,"end_ns":5}}` + "\n" + `{"id":2,"times":{"reused":true}}` + "\n" +
+			`{"id":3,"times":{"upstream_connect_ns":40000000}}` + "\n" + `{"id":4,"times":{"upstream_connect_ns":20000000}}` + "\n": samples,
 	} {
 		got, err := ParseDistribution("d", []byte(text))
 		if err != nil || !reflect.DeepEqual(got, want) {
@@ -128,6 +135,8 @@ func TestParseDistribution(t *testing.T) {
 		"50% 20":           `d:1:1: want a duration, got "20"`,
 		"150% 20ms":        "d:1:1: want a quantile",
 		"-5ms 3ms":         `d:1:1: want a number or a duration, got "-5ms"`,
+		`{"times":{}}`:     "d:1:1: want two dialled connections or more in the recording, found 0",
+		"10ms 20ms\n{":     "d:2:1: want a recorded exchange: unexpected end of JSON input",
 		"10ms":             "d:1:1: want two samples or more",
 		"10ms 10ms":        "d:1:1: all are the same",
 		"90% 2ms\n50% 1ms": "d:1:1: want quantiles ascending",
@@ -139,8 +148,37 @@ func TestParseDistribution(t *testing.T) {
 }
 
 // What was read is written so that it reads as the same table.
+// What is read of a cassette is what a cassette's reader says of it.
+func TestRecordedRoundTrips(t *testing.T) {
+	const dir = "../fixtures/samples/shop"
+	data, err := os.ReadFile(filepath.Join(dir, "exchanges.ndjson"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := cassette.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var dialled []time.Duration
+	for x, err := range c.Exchanges() {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if x.Times.UpstreamConnect > 0 {
+			dialled = append(dialled, x.Times.UpstreamConnect)
+		}
+	}
+	want, err := FromSamples(dialled)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := ParseDistribution("exchanges.ndjson", data); err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("ParseDistribution = %+v, %v, want %+v", got, err, want)
+	}
+}
+
 func FuzzParseDistribution(f *testing.F) {
-	for _, s := range []string{"1 2 3", "10ms 20ms", "50% 20ms\n99% 80ms", "64 bytes: time=1.5 ms\ntime<1 ms", "# x"} {
+	for _, s := range []string{"1 2 3", "10ms 20ms", "50% 20ms\n99% 80ms", "64 bytes: time=1.5 ms\ntime<1 ms", "# x", `{"times":{"upstream_connect_ns":5}}`} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
