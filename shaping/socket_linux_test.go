@@ -11,6 +11,7 @@ import (
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
+	"github.com/understudy-proxy/understudy/internal/nstest"
 	"github.com/understudy-proxy/understudy/internal/umltest"
 )
 
@@ -19,7 +20,7 @@ func netlinkIn(t *testing.T, ns *os.File) *os.File {
 	t.Helper()
 	var fd int
 	var err error
-	within(ns, func() {
+	nstest.Within(t, ns, func() {
 		fd, err = unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_ROUTE)
 	})
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/understudy-proxy/understudy/internal/nstest"
 	"github.com/understudy-proxy/understudy/internal/umltest"
 )
 
@@ -15,6 +16,8 @@ import (
 func newDoublePair(t *testing.T) *pair {
 	p := newPair(t)
 	p.output(p.far, "ip", "addr", "add", "10.9.0.3/24", "dev", "us1")
+	nstest.SpeakIPv6(t, p.near, "us0")
+	nstest.SpeakIPv6(t, p.far, "us1")
 	for _, a := range []struct {
 		ns       *os.File
 		dev, adr string

@@ -7,7 +7,6 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
-	"runtime"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -15,9 +14,9 @@ import (
 	"time"
 
 	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
+	"github.com/understudy-proxy/understudy/internal/nstest"
 	"github.com/understudy-proxy/understudy/internal/umltest"
 )
 
@@ -38,7 +37,7 @@ func newPair(t *testing.T) *pair {
 		t.Skip("needs root to make network namespaces")
 	}
 	p := &pair{t, newNamespace(t), newNamespace(t)}
-	h := handleAt(t, p.near)
+	h := nstest.HandleAt(t, p.near)
 	veth := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "us0"}, PeerName: "us1", PeerNamespace: netlink.NsFd(p.far.Fd())}
 	if err := h.LinkAdd(veth); err != nil {
 		t.Fatalf("add veth: %v", err)
@@ -47,7 +46,7 @@ func newPair(t *testing.T) *pair {
 		ns         *os.File
 		name, addr string
 	}{{p.near, "us0", "10.9.0.1/24"}, {p.far, "us1", "10.9.0.2/24"}, {p.near, "lo", ""}, {p.far, "lo", ""}} {
-		h := handleAt(t, e.ns)
+		h := nstest.HandleAt(t, e.ns)
 		l, err := h.LinkByName(e.name)
 		if err != nil {
 			t.Fatal(err)
@@ -71,45 +70,11 @@ func newPair(t *testing.T) *pair {
 
 func newNamespace(t *testing.T) *os.File {
 	t.Helper()
-	var file *os.File
-	var err error
-	done := make(chan struct{})
-	go func() { // ends at once, and its thread with it
-		defer close(done)
-		runtime.LockOSThread()
-		if err = unix.Unshare(unix.CLONE_NEWNET); err == nil {
-			file, err = os.Open("/proc/thread-self/ns/net")
-		}
-	}()
-	if <-done; err != nil {
+	ns, err := nstest.Namespace(t)
+	if err != nil {
 		t.Skipf("cannot make a network namespace: %v", err)
 	}
-	t.Cleanup(func() { _ = file.Close() })
-	return file
-}
-
-func handleAt(t *testing.T, ns *os.File) *netlink.Handle {
-	t.Helper()
-	h, err := netlink.NewHandleAt(netns.NsHandle(ns.Fd()), unix.NETLINK_ROUTE)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(h.Close)
-	return h
-}
-
-// within runs f on a thread that is in the namespace.
-func within(ns *os.File, f func()) {
-	done := make(chan struct{})
-	go func() { // ends with f, and its thread with it
-		defer close(done)
-		runtime.LockOSThread()
-		if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err != nil {
-			panic(err) // in a test: a namespace of our own that cannot be entered
-		}
-		f()
-	}()
-	<-done
+	return ns
 }
 
 // output runs a command in the namespace.
@@ -117,7 +82,7 @@ func (p *pair) output(ns *os.File, name string, args ...string) string {
 	p.t.Helper()
 	var out []byte
 	var err error
-	within(ns, func() { out, err = exec.Command(name, args...).CombinedOutput() })
+	nstest.Within(p.t, ns, func() { out, err = exec.Command(name, args...).CombinedOutput() })
 	if err != nil {
 		p.t.Fatalf("%s %s: %v: %s", name, strings.Join(args, " "), err, out)
 	}
@@ -136,7 +101,7 @@ func (p *pair) dial() conns {
 func (p *pair) listen(ns *os.File, at string) (c *net.UDPConn) {
 	p.t.Helper()
 	var err error
-	within(ns, func() { c, err = net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.MustParseAddrPort(at))) })
+	nstest.Within(p.t, ns, func() { c, err = net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.MustParseAddrPort(at))) })
 	if err != nil {
 		p.t.Fatal(err)
 	}

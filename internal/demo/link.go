@@ -5,14 +5,10 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"os"
-	"os/exec"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 )
 
@@ -110,23 +106,14 @@ func (l *linkRun) reason() string {
 
 // behind runs this program as the client of a run of understudy with args.
 func (t *tour) behind(ctx context.Context, args, client []string) (ran linkRun, v Visited, code int, err error) {
-	all := append(append([]string{}, args...), "--json", "--admin", "off", "--log-level", "error", "--", t.Executable)
-	cmd := exec.CommandContext(ctx, t.Executable, append(all, client...)...)
-	cmd.Env = append(os.Environ(), "TMPDIR="+t.home, "HOME="+t.home, "XDG_CONFIG_HOME="+t.home, "XDG_STATE_HOME="+t.home, "XDG_CACHE_HOME="+t.home)
-	var stdout, stderr bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
-	cmd.WaitDelay = 5 * time.Second
-	err = cmd.Run()
-	if exit, ok := errors.AsType[*exec.ExitError](err); ok && exit.ExitCode() > 0 {
-		code, err = exit.ExitCode(), nil
-	}
+	all := slices.Concat(args, []string{"--json", "--admin", "off", "--log-level", "error", "--", t.Executable}, client)
+	out, said, code, err := t.execute(ctx, all)
 	if err != nil {
-		return ran, v, code, fmt.Errorf("understudy %s: %w: %s", args[0], err, strings.TrimSpace(stderr.String()))
+		return ran, v, code, err
 	}
-	ran.read(stderr.Bytes())
+	ran.read(said)
 	if code == 0 {
-		err = json.Unmarshal(stdout.Bytes(), &v)
+		err = json.Unmarshal(out, &v)
 	}
 	return ran, v, code, err
 }

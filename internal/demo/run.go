@@ -70,20 +70,26 @@ func (t *tour) serve(ctx context.Context, args []string, during func(p Process, 
 // command runs understudy to its end and returns its output and exit code. What
 // it leaves, it leaves in home.
 func (t *tour) command(ctx context.Context, args ...string) (out []byte, code int, err error) {
-	cmd := exec.CommandContext(ctx, t.Executable, append(args, "--json")...)
-	cmd.Env = append(os.Environ(), "TMPDIR="+t.home, "HOME="+t.home, "XDG_CONFIG_HOME="+t.home, "XDG_STATE_HOME="+t.home)
+	out, _, code, err = t.execute(ctx, append(args, "--json"))
+	return out, code, err
+}
+
+// execute is command, with args as they are and with what it said beside its output.
+func (t *tour) execute(ctx context.Context, args []string) (out, said []byte, code int, err error) {
+	cmd := exec.CommandContext(ctx, t.Executable, args...)
+	cmd.Env = append(os.Environ(), "TMPDIR="+t.home, "HOME="+t.home, "XDG_CONFIG_HOME="+t.home, "XDG_STATE_HOME="+t.home, "XDG_CACHE_HOME="+t.home)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = 5 * time.Second
 	err = cmd.Run()
 	if exit, ok := errors.AsType[*exec.ExitError](err); ok && exit.ExitCode() > 0 {
-		return stdout.Bytes(), exit.ExitCode(), nil
+		return stdout.Bytes(), stderr.Bytes(), exit.ExitCode(), nil
 	}
 	if err != nil {
-		return nil, 0, fmt.Errorf("understudy %s: %w: %s", args[0], err, strings.TrimSpace(stderr.String()))
+		return nil, nil, 0, fmt.Errorf("understudy %s: %w: %s", args[0], err, strings.TrimSpace(stderr.String()))
 	}
-	return stdout.Bytes(), 0, nil
+	return stdout.Bytes(), stderr.Bytes(), 0, nil
 }
 
 // write puts a file of the tour where it may be kept.

@@ -136,16 +136,8 @@ func classFates(t *testing.T, seed uint64, how, other string) (fates []string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan error)
-	go func() { ended <- l.Run(ctx) }() // ends with ctx
-	defer func() {
-		cancel()
-		if err := <-ended; err != nil {
-			t.Error(err)
-		}
-	}()
-	if err := l.Change(ctx, shaping.Link{}, class(t, "a", "192.0.2.1", how), class(t, "other", "192.0.2.2", other)); err != nil {
+	carry(t, l)
+	if err := l.Change(t.Context(), shaping.Link{}, class(t, "a", "192.0.2.1", how), class(t, "other", "192.0.2.2", other)); err != nil {
 		t.Fatal(err)
 	}
 	for i := range 400 {

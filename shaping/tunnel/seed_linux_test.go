@@ -1,7 +1,6 @@
 package tunnel_test
 
 import (
-	"context"
 	"os"
 	"runtime"
 	"slices"
@@ -61,21 +60,13 @@ func fates(t *testing.T, seed uint64) (all []string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan error)
-	go func() { ended <- l.Run(ctx) }() // ends with ctx
-	defer func() {
-		cancel()
-		if err := <-ended; err != nil {
-			t.Error(err)
-		}
-	}()
+	carry(t, l)
 	var before shaping.Counters
 	room := make([]byte, 2*sentSize)
 	for i := range 600 {
 		if i%200 == 0 {
 			how := []string{"loss=10%,burst=3,duplicate=10%,corrupt=10%", "loss=30%,duplicate=20%", "loss=10%,burst=3,corrupt=30%"}[i/200]
-			if err := l.Change(ctx, shaping.Link{Down: spec(t, how)}); err != nil {
+			if err := l.Change(t.Context(), shaping.Link{Down: spec(t, how)}); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -15,9 +15,9 @@ import (
 	"unsafe"
 
 	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
+	"github.com/understudy-proxy/understudy/internal/nstest"
 	"github.com/understudy-proxy/understudy/internal/umltest"
 	"github.com/understudy-proxy/understudy/shaping"
 	"github.com/understudy-proxy/understudy/shaping/tunnel"
@@ -115,20 +115,25 @@ func (w *way) byNetem(near *os.File) {
 	}
 }
 
+// carry runs a link until the test ends.
+func carry(t testing.TB, l *tunnel.Link) {
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error)
+	go func() { ended <- l.Run(ctx) }() // ends with ctx
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 func (w *way) byTunnel(down, up *os.File) {
 	l, err := tunnel.Open(down, up, func(string, shaping.Direction) uint64 { return w.seed }, nil)
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error)
-	go func() { ended <- l.Run(ctx) }() // ends with ctx
-	w.t.Cleanup(func() {
-		cancel()
-		if err := <-ended; err != nil {
-			w.t.Error(err)
-		}
-	})
+	carry(w.t, l)
 	w.change = func(c shaping.Conditions) {
 		w.t.Helper()
 		w.seed++ // another round, other decisions, as netem's
@@ -273,7 +278,7 @@ func told(oob []byte) (at time.Duration, marked bool) {
 func dial(t testing.TB, ns *os.File, n byte) (c *net.UDPConn) {
 	t.Helper()
 	var err error
-	within(t, ns, func() { c, err = net.ListenUDP("udp4", &net.UDPAddr{IP: ip(n)}) })
+	nstest.Within(t, ns, func() { c, err = net.ListenUDP("udp4", &net.UDPAddr{IP: ip(n)}) })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -299,58 +304,17 @@ func dial(t testing.TB, ns *os.File, n byte) (c *net.UDPConn) {
 
 func newNamespace(t testing.TB) *os.File {
 	t.Helper()
-	var file *os.File
-	var err error
-	done := make(chan struct{})
-	go func() { // ends at once, and its thread with it
-		defer close(done)
-		runtime.LockOSThread()
-		if err = unix.Unshare(unix.CLONE_NEWNET); err != nil {
-			return
-		}
-		// Nobody lives here who should speak IPv6: its packets would be counted. Where the
-		// kernel has none there is nothing to write to.
-		_ = os.WriteFile("/proc/sys/net/ipv6/conf/default/disable_ipv6", []byte("1"), 0)
-		file, err = os.Open("/proc/thread-self/ns/net")
-	}()
-	if <-done; err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = file.Close() })
-	return file
-}
-
-// within runs f on a thread that is in the namespace.
-func within(t testing.TB, ns *os.File, f func()) {
-	t.Helper()
-	var err error
-	done := make(chan struct{})
-	go func() { // ends with f, and its thread with it
-		defer close(done)
-		runtime.LockOSThread()
-		if err = unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err == nil {
-			f()
-		}
-	}()
-	if <-done; err != nil {
-		t.Fatal(err)
-	}
-}
-
-func handleAt(t testing.TB, ns *os.File) *netlink.Handle {
-	t.Helper()
-	h, err := netlink.NewHandleAt(netns.NsHandle(ns.Fd()), unix.NETLINK_ROUTE)
+	ns, err := nstest.Namespace(t)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(h.Close)
-	return h
+	return ns
 }
 
 // veth makes a pair of ends.
 func veth(t testing.TB, ns *os.File, name string, peer *os.File, peerName string) {
 	t.Helper()
-	err := handleAt(t, ns).LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: name}, PeerName: peerName, PeerNamespace: netlink.NsFd(peer.Fd())})
+	err := nstest.HandleAt(t, ns).LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: name}, PeerName: peerName, PeerNamespace: netlink.NsFd(peer.Fd())})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -364,7 +328,7 @@ func ip(n byte) net.IP                 { return net.IPv4(10, 9, 0, n) }
 // and sets it up. Without a number it has none.
 func raise(t testing.TB, ns *os.File, name string, n byte) {
 	t.Helper()
-	h := handleAt(t, ns)
+	h := nstest.HandleAt(t, ns)
 	l, err := h.LinkByName(name)
 	if err != nil {
 		t.Fatal(err)
@@ -387,7 +351,7 @@ func tap(t testing.TB, ns *os.File, name string) *os.File {
 	t.Helper()
 	var fd int
 	var err error
-	within(t, ns, func() {
+	nstest.Within(t, ns, func() {
 		if fd, err = unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0); err != nil {
 			return
 		}
@@ -412,12 +376,12 @@ func tap(t testing.TB, ns *os.File, name string) *os.File {
 func packetSocket(t testing.TB, ns *os.File, name string) *os.File {
 	t.Helper()
 	raise(t, ns, name, 0)
-	l, err := handleAt(t, ns).LinkByName(name)
+	l, err := nstest.HandleAt(t, ns).LinkByName(name)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var fd int
-	within(t, ns, func() {
+	nstest.Within(t, ns, func() {
 		if fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0); err != nil {
 			return
 		}
