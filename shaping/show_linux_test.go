@@ -212,21 +212,3 @@ func TestProbeWithoutAnswers(t *testing.T) {
 		t.Errorf("Probe after cancel = %+v, want no", found[0])
 	}
 }
-
-func TestProbeMainSparesAHost(t *testing.T) {
-	links := []Interface{{Name: "lo"}, {Name: "eth0", Up: true}}
-	if err := refuseUsed(links); err == nil || !strings.Contains(err.Error(), "eth0") {
-		t.Errorf("refuseUsed = %v, want eth0 refused", err)
-	}
-	if err := refuseUsed([]Interface{{Name: "lo"}, {Name: "sit0"}}); err != nil {
-		t.Error(err)
-	}
-}
-
-func TestExplainNamespace(t *testing.T) {
-	for err, want := range map[error]string{unix.EPERM: "run as root", unix.ENOSPC: "max_user_namespaces", unix.EINVAL: "CONFIG_USER_NS"} {
-		if detail, remedy := explainNamespace(err); detail == "" || !strings.Contains(remedy, want) {
-			t.Errorf("explainNamespace(%v) = %q, %q, want %q", err, detail, remedy, want)
-		}
-	}
-}

@@ -1,7 +1,6 @@
 package redirect
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -10,15 +9,14 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"os/exec"
-	"runtime"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/google/nftables"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/understudy-proxy/understudy/internal/trial"
 )
 
 // probeTime is how long a trial may take, modules that the kernel loads included.
@@ -49,11 +47,11 @@ func Probe(ctx context.Context, argv ...string) Trial {
 		return Trial{Detail: "the kernel can, but this user may not set rules on this machine",
 			Remedy: "sudo understudy proxy --transparent :15001 --install-rules; rules that another sets serve an ordinary user, too (docs/sidecar.md)"}
 	}
-	return trial(explain(err))
+	return failure(explain(err))
 }
 
-// trial splits an error at its hint.
-func trial(err error) Trial {
+// failure splits an error at its hint; none is success.
+func failure(err error) Trial {
 	if err == nil {
 		return Trial{OK: true}
 	}
@@ -62,23 +60,9 @@ func trial(err error) Trial {
 }
 
 func probeInside(ctx context.Context, argv []string) (t Trial) {
-	runtime.LockOSThread() // Pdeathsig is this thread's
-	defer runtime.UnlockOSThread()
-	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
-	if uid, gid := os.Geteuid(), os.Getegid(); uid != 0 {
-		cmd.SysProcAttr.Cloneflags |= unix.CLONE_NEWUSER
-		cmd.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: uid, Size: 1}}
-		cmd.SysProcAttr.GidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: gid, Size: 1}}
-	}
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
-	if err == nil {
-		err = json.Unmarshal(out, &t)
-	}
-	if err != nil {
-		return Trial{Detail: strings.TrimSpace(fmt.Sprintf("not tried, for want of a network namespace: %v: %s", err, stderr.String()))}
+	if err := trial.Run(ctx, os.Geteuid() != 0, argv, &t); err != nil {
+		t.Detail, t.Remedy = trial.Explain(err)
+		t.Detail = "not tried, for want of a network namespace: " + t.Detail
 	}
 	return t
 }
@@ -87,20 +71,14 @@ func probeInside(ctx context.Context, argv []string) (t Trial) {
 // that it finds itself in, and writes a Trial as JSON. It refuses one in use, where
 // a link is up: it must not experiment on a host.
 func ProbeMain(w io.Writer) error {
-	links, err := net.Interfaces()
-	if err != nil {
+	if err := trial.RefuseUsed(); err != nil {
 		return err
 	}
-	for _, l := range links {
-		if l.Flags&net.FlagUp != 0 {
-			return fmt.Errorf("probe: link %s is up: this is no fresh network namespace", l.Name)
-		}
-	}
-	err = tryFamily("127.0.0.1:0", "203.0.113.9")
+	err := tryFamily("127.0.0.1:0", "203.0.113.9")
 	if _, none := os.Stat("/proc/net/if_inet6"); err == nil && none == nil {
 		err = tryFamily("[::1]:0", "2001:db8:9::9")
 	}
-	return json.NewEncoder(w).Encode(trial(err))
+	return json.NewEncoder(w).Encode(failure(err))
 }
 
 // tryFamily makes a connection to an address that is nobody's, and meets it at a door.

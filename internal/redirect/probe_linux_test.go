@@ -38,10 +38,10 @@ func TestProbeRefusesAHost(t *testing.T) {
 }
 
 func TestTrial(t *testing.T) {
-	if got := trial(nil); got != (Trial{OK: true}) {
-		t.Errorf("trial(nil) = %+v", got)
+	if got := failure(nil); got != (Trial{OK: true}) {
+		t.Errorf("failure(nil) = %+v", got)
 	}
-	if got := trial(explain(os.NewSyscallError("netlink", unix.EPERM))); got.OK || got.Detail != "netlink: operation not permitted" || !strings.HasPrefix(got.Remedy, "CAP_NET_ADMIN is needed") {
+	if got := failure(explain(os.NewSyscallError("netlink", unix.EPERM))); got.OK || got.Detail != "netlink: operation not permitted" || !strings.HasPrefix(got.Remedy, "CAP_NET_ADMIN is needed") {
 		t.Errorf("trial = %+v, want detail and remedy apart", got)
 	}
 }
