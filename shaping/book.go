@@ -285,7 +285,7 @@ func (b *Book) read(f *place.File, node ast.Node, alone bool) (Patch, error) {
 		case name == "profile":
 			continue
 		case k == nil:
-			return Patch{}, f.AtNode(v.Key, keyHint()+", profile", "unknown condition %q", name)
+			return Patch{}, f.AtNode(v.Key, unknownKeyHint(name, "profile"), "unknown condition %q", name)
 		}
 		where[name] = v.Value
 		patch.keys = append(patch.keys, k)

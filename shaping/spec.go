@@ -79,7 +79,7 @@ func (b *Book) parse(spec string, alone bool) (Patch, error) {
 		case !w.hasValue:
 			return at(w.nameAt, "", &problem{"want KEY=VALUE, got \"" + w.name + "\"", keyHint()})
 		case k == nil:
-			return at(w.nameAt, "", &problem{"unknown condition \"" + w.name + "\"", keyHint()})
+			return at(w.nameAt, "", &problem{"unknown condition \"" + w.name + "\"", unknownKeyHint(w.name)})
 		}
 		if _, twice := where[w.name]; twice {
 			return at(w.nameAt, w.name+": ", &problem{"is there twice", ""})
@@ -236,4 +236,16 @@ func keyHint() string {
 		names[i] = k.name
 	}
 	return "conditions: " + strings.Join(names, ", ")
+}
+
+// unknownKeyHint is the condition that was meant, if it can be told, else all.
+func unknownKeyHint(name string, more ...string) string {
+	names := more
+	for _, k := range keys {
+		names = append(names, k.name)
+	}
+	if near := place.Nearest(name, names); near != "" {
+		return "did you mean \"" + near + "\"?"
+	}
+	return strings.Join(append([]string{keyHint()}, more...), ", ")
 }

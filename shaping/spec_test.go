@@ -159,3 +159,15 @@ func mustParse(t *testing.T, spec string) Conditions {
 	}
 	return c
 }
+
+// A condition that is nearly one is told which.
+func TestUnknownConditionHint(t *testing.T) {
+	for spec, want := range map[string]string{
+		"delay=40ms,ratte=1mbit": `did you mean "rate"?`, "jiter=1ms": `did you mean "jitter"?`, "bandwidth=3": "conditions: delay, jitter,",
+	} {
+		_, err := ParseSpec(spec)
+		if e := new(place.Error); !errors.As(err, &e) || !strings.HasPrefix(e.Hint, want) {
+			t.Errorf("ParseSpec(%q) = %v, want the hint %q", spec, err, want)
+		}
+	}
+}
