@@ -167,10 +167,14 @@ func vitalsOf(s *Self, dir string) func(context.Context) (gate.Vitals, error) {
 			}
 		}
 		// The collector's goal is twice what it found alive, and has no sawtooth.
-		found, err := readMetrics(ctx, s, "process_resident_memory_bytes", "go_memstats_next_gc_bytes", "process_open_fds", "go_goroutines", "go_threads")
+		found, err := readMetrics(ctx, s, "process_resident_memory_bytes", "go_memstats_next_gc_bytes", "process_open_fds", "go_goroutines", "go_threads",
+			"go_gc_duration_seconds_count")
 		if err != nil {
 			return gate.Vitals{}, fmt.Errorf("read vitals: %w", err)
 		}
-		return gate.Vitals{RSS: int64(found[0]), Heap: int64(found[1] / 2), Descriptors: int64(found[2]), Goroutines: int64(found[3]), Threads: int64(found[4])}, nil
+		return gate.Vitals{
+			RSS: int64(found[0]), Heap: int64(found[1] / 2), Descriptors: int64(found[2]), Goroutines: int64(found[3]), Threads: int64(found[4]),
+			Collections: int64(found[5]),
+		}, nil
 	}
 }

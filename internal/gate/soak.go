@@ -44,6 +44,7 @@ type Vitals struct {
 	Descriptors int64 `json:"descriptors"`
 	Goroutines  int64 `json:"goroutines"`
 	Threads     int64 `json:"threads"`
+	Collections int64 `json:"collections"` // of the heap so far: without them RSS and Heap say nothing
 }
 
 // Sample is one reading.

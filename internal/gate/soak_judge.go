@@ -26,14 +26,15 @@ type vital struct {
 	unit Unit
 	of   func(*Vitals) int64
 	back bool // it comes back to the idle level
+	heap bool // garbage is in it until a collection
 }
 
 var vitals = []vital{
-	{"rss", UnitBytes, func(v *Vitals) int64 { return v.RSS }, false},
-	{"heap", UnitBytes, func(v *Vitals) int64 { return v.Heap }, false},
-	{"descriptors", UnitCount, func(v *Vitals) int64 { return v.Descriptors }, true},
-	{"goroutines", UnitCount, func(v *Vitals) int64 { return v.Goroutines }, true},
-	{"threads", UnitCount, func(v *Vitals) int64 { return v.Threads }, false},
+	{name: "rss", unit: UnitBytes, of: func(v *Vitals) int64 { return v.RSS }, heap: true},
+	{name: "heap", unit: UnitBytes, of: func(v *Vitals) int64 { return v.Heap }, heap: true},
+	{name: "descriptors", unit: UnitCount, of: func(v *Vitals) int64 { return v.Descriptors }, back: true},
+	{name: "goroutines", unit: UnitCount, of: func(v *Vitals) int64 { return v.Goroutines }, back: true},
+	{name: "threads", unit: UnitCount, of: func(v *Vitals) int64 { return v.Threads }},
 }
 
 // soakWindows are how many pieces the samples are cut into: a trend is drawn through
@@ -42,6 +43,10 @@ var vitals = []vital{
 // on each other.
 const soakWindows = 30
 
+// A trend needs so many readings, and that of a heap so many collections, for until
+// one comes all that is allocated looks like growth.
+const leastReadings, leastCollections = 8, 8
+
 // growth is the trend of each of the vitals per hour, judged by what o allows. The
 // first tenth is left out: pools and caches fill.
 func growth(samples []Sample, o SoakOptions) ([]Metric, error) {
@@ -49,14 +54,21 @@ func growth(samples []Sample, o SoakOptions) ([]Metric, error) {
 	for len(samples) > 0 && samples[0].At < warm {
 		samples = samples[1:]
 	}
-	windows := min(soakWindows, len(samples))
+	windows, collections := min(soakWindows, len(samples)), int64(0)
+	if windows > 0 {
+		collections = samples[len(samples)-1].Collections - samples[0].Collections
+	}
 	metrics := make([]Metric, len(vitals))
 	for i, v := range vitals {
 		m := &metrics[i]
 		limit := o.soakLimit(v.name)
 		*m = Metric{Name: v.name + "_per_hour", Unit: v.unit, Limit: &limit.Value, Line: limit.Line}
-		if windows < 8 {
+		if windows < leastReadings {
 			m.unmeasured(fmt.Sprintf("%d readings after the warm-up", len(samples)))
+			continue
+		}
+		if v.heap && collections < leastCollections {
+			m.unmeasured(fmt.Sprintf("%d collections after the warm-up, %d would tell", collections, leastCollections))
 			continue
 		}
 		var x, y []float64

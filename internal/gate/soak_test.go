@@ -24,7 +24,7 @@ func series(long time.Duration, rss func(t time.Duration, r *rand.Rand) float64)
 	var samples []Sample
 	for at := 5 * time.Second; at <= long; at += 5 * time.Second {
 		size := int64(rss(at, r) * (1 << 20))
-		samples = append(samples, Sample{at, Vitals{RSS: size, Heap: size, Descriptors: 40 + r.Int64N(8), Goroutines: 30 + r.Int64N(8), Threads: 9}})
+		samples = append(samples, Sample{at, Vitals{RSS: size, Heap: size, Descriptors: 40 + r.Int64N(8), Goroutines: 30 + r.Int64N(8), Threads: 9, Collections: int64(at / time.Second)}})
 	}
 	return samples, SoakOptions{Duration: long, Level: 0.99}
 }
@@ -117,6 +117,25 @@ func TestGrowthInAShortSoak(t *testing.T) {
 	}
 }
 
+// What is allocated before it was ever collected is no growth: a slow machine's soak of
+// some seconds does not tell, and says so.
+func TestGrowthBeforeTheCollections(t *testing.T) {
+	samples, o := series(10*time.Minute, func(at time.Duration, _ *rand.Rand) float64 { return 20 + 10*at.Minutes() })
+	for i := range samples {
+		samples[i].Collections = 3 + int64(i)*(leastCollections-1)/int64(len(samples)-1)
+	}
+	metrics, err := growth(samples, o)
+	for i, m := range metrics {
+		want := Pass
+		if i < 2 { // rss and heap
+			want = Inconclusive
+		}
+		if err != nil || m.Verdict != want || m.Measured == (want == Inconclusive) {
+			t.Errorf("%s = %+v, %v, want %s", m.Name, m, err, want)
+		}
+	}
+}
+
 func TestGrowthOfDescriptorsAndItsBudget(t *testing.T) {
 	samples, o := series(time.Hour, func(time.Duration, *rand.Rand) float64 { return 40 })
 	for i := range samples { // one each two minutes
@@ -189,10 +208,10 @@ func TestSoakEndToEnd(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes 15 s")
 	}
-	steady := func() (Vitals, error) {
-		return Vitals{RSS: 1 << 20, Heap: 1 << 20, Descriptors: 3, Goroutines: 3, Threads: 3}, nil
-	}
 	start, readings := time.Now(), 0
+	steady := func() (Vitals, error) {
+		return Vitals{RSS: 1 << 20, Heap: 1 << 20, Descriptors: 3, Goroutines: 3, Threads: 3, Collections: int64(time.Since(start) / (100 * time.Millisecond))}, nil
+	}
 	r, err := Soak(t.Context(), SoakOptions{
 		Scenarios: []SoakScenario{
 			soaked("steady", steady, nil),
