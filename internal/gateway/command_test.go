@@ -4,6 +4,7 @@ package gateway_test
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -11,6 +12,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/understudy-proxy/understudy/internal/gateway"
 )
@@ -112,12 +115,12 @@ func TestInheritedDescriptors(t *testing.T) {
 	defer read.Close()
 	defer write.Close()
 	_, _ = io.WriteString(write, "token")
-	const number = 37
-	if err := syscall.Dup3(int(read.Fd()), number, 0); err != nil {
+	number, err := unix.FcntlInt(read.Fd(), unix.F_DUPFD, 37) // without close-on-exec
+	if err != nil {
 		t.Fatal(err)
 	}
-	defer syscall.Close(number)
-	equal(t, "output", sh(t, gateway.Options{}, "head -c5 /proc/self/fd/37").output(0), "token")
+	defer unix.Close(number)
+	equal(t, "output", sh(t, gateway.Options{}, fmt.Sprintf("head -c5 /proc/self/fd/%d", number)).output(0), "token")
 }
 
 func TestFilesAreSeenByTheCommandAlone(t *testing.T) {

@@ -16,8 +16,8 @@ type Gateway struct {
 
 // Start builds the namespaces and runs the command in them. When ctx ends, the
 // command is killed. It returns a *StepError if this machine cannot capture, a
-// *CommandError if the command could not be run, or what Options.Ready returned;
-// then nothing is left. Else the caller serves Listeners, calls Wait, and Close
+// *CommandError if the command could not be run, what Options.Ready returned, or why
+// ctx ended; then nothing is left. Else the caller serves Listeners, calls Wait, and Close
 // at the end.
 func Start(ctx context.Context, o Options) (*Gateway, error) { return start(ctx, o) }
 

@@ -36,6 +36,9 @@ func start(ctx context.Context, o Options) (*Gateway, error) {
 		err = o.Ready(g)
 	}
 	if err == nil {
+		err = context.Cause(ctx) // who kills for it may not have come to it yet
+	}
+	if err == nil {
 		err = c.runCommand(o.Argv[0])
 	}
 	if err != nil {
