@@ -105,6 +105,7 @@ func unprepare() {
 // fill writes into the order what is to be sent to the kernel.
 func fill(what *shim.Order) error {
 	what.LinkInside, what.LinkOutside = linkBatch(link.Inside(what.NamespaceFD)), linkBatch(link.Outside())
+	what.LinkState = linkBatch(link.State())
 	if what.Carry {
 		what.DeviceInside = shim.Device{Name: link.Up, Index: link.Index, Between: link.UpBetween}
 		what.DeviceOutside = shim.Device{Name: link.Down, Index: link.Index, Between: link.DownBetween}

@@ -160,6 +160,15 @@ func Outside() (b Batch) {
 	return b
 }
 
+// State asks for what the kernel tells of the link's end.
+func State() (b Batch) {
+	const skipStatistics = 1 << 3 // RTEXT_FILTER_SKIP_STATS
+	m := nl.NewIfInfomsg(unix.AF_UNSPEC)
+	m.Index = Index
+	b.append(unix.RTM_GETLINK, unix.NLM_F_ACK, []nl.NetlinkRequestData{m, nl.NewRtAttr(unix.IFLA_EXT_MASK, nl.Uint32Attr(skipStatistics))})
+	return b
+}
+
 func (b *Batch) outsideAddresses() {
 	b.add(unix.RTM_NEWADDR, hasAddress(down.ip4, prefix4)...)
 	b.add(unix.RTM_NEWNEIGH, neighbour(up.ip4, up.mac)...)

@@ -97,6 +97,9 @@ func (p *process) buildLink(gateway, command *place, ipv6 *bool) error {
 	if err := exchange(gateway.route, o.LinkOutside); err != nil {
 		return at("the gateway's end of the link", err)
 	}
+	if err := awaitActive(command.route, o.LinkState); err != nil {
+		return at("the command's end of the link", err)
+	}
 	if *ipv6 {
 		*ipv6 = exchange(command.route, o.LinkInside6) == nil && exchange(gateway.route, o.LinkOutside6) == nil
 	}

@@ -25,6 +25,7 @@ type Order struct {
 	LinkBetween     Batch // where there are no devices, before LinkInside
 	LinkInside      Batch // in the command's namespace, before LinkOutside
 	LinkOutside     Batch
+	LinkState       Batch // what tells of the command's end
 	LinkInside6     Batch // IPv6 is left out if one of these two fails
 	LinkOutside6    Batch
 	RulesOutside    []Batch // from the wished for to the plainest; the first two ask
@@ -231,7 +232,7 @@ func (c *codec) order(o *Order) {
 		c.int(&d.Index)
 		c.int(&d.Between)
 	}
-	for _, b := range []*Batch{&o.LinkBetween, &o.LinkInside, &o.LinkOutside, &o.LinkInside6, &o.LinkOutside6} {
+	for _, b := range []*Batch{&o.LinkBetween, &o.LinkInside, &o.LinkOutside, &o.LinkState, &o.LinkInside6, &o.LinkOutside6} {
 		c.batch(b)
 	}
 	list(c, &o.RulesOutside, c.batch)
