@@ -91,7 +91,7 @@ type Observer interface {
 	ConnClosed(c *wire.Conn, end ConnEnd)
 	ExchangeBegun(x *Exchange)
 	// ExchangeDone ends what ExchangeBegun began. x and the arrays in it are the
-	// pipeline's again when it returns; strings may be kept.
+	// pipeline's again when it returns, but for Fired's; strings may be kept.
 	ExchangeDone(x *Exchange)
 }
 

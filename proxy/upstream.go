@@ -133,16 +133,15 @@ func (v *visit) headerUpstream() fixtures.Header {
 	if host == "" || host == v.r.Host {
 		return endToEnd(v.r.Header, edits, &v.headers.out)
 	}
-	h := v.r.Header
-	if !hasHop(h) {
-		v.headers.out = append(v.headers.out[:0], h...)
-		h = v.headers.out
+	h := v.headers.out[:0]
+	if !hasHop(v.r.Header) {
+		h = append(h, v.r.Header...)
 	} else {
-		h = withoutHop(h, v.headers.out[:0])
-		v.headers.out = h
+		h = withoutHop(v.r.Header, h)
 	}
 	h.Set("Host", v.r.Host)
-	return edited(h, edits)
+	v.headers.out = edited(h, edits)
+	return v.headers.out
 }
 
 // upstreamBody hands out a response's body and writes down how it came.

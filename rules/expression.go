@@ -33,6 +33,9 @@ const (
 type expression struct {
 	program *vm.Program
 	uses    uses
+	// plain is a condition, or what it begins with, without the VM; nil for neither.
+	plain plain
+	whole bool // plain is all of it
 }
 
 // noEnvironment makes the checker strict: every name is a function given to
@@ -50,25 +53,9 @@ func newConfig() *conf.Config {
 	c.Disabled["now"] = true
 	delete(c.Builtins, "now")
 	for n, def := range names {
-		get := def.get
-		if get == nil {
-			continue
-		}
-		fn := func(params ...any) (any, error) { return get(params[0].(*scope), ""), nil }
-		if def.call && n != "rand" {
-			fn = func(params ...any) (any, error) {
-				arg, ok := params[1].(string)
-				if !ok {
-					return nil, fmt.Errorf("%s: want a text, got %T", n, params[1])
-				}
-				return get(params[0].(*scope), arg), nil
-			}
-		}
-		expr.Function(internalName(n), fn, def.signature)(c)
+		call, signature := def.function(n)
+		expr.Function(internalName(n), call, signature)(c)
 	}
-	expr.Function(internalName("request.json"), func(params ...any) (any, error) {
-		return params[0].(*scope).json(params[1].(*jsonPath)), nil
-	}, names["request.json"].signature)(c)
 	expr.Function(drawName, func(params ...any) (any, error) {
 		return params[1].(*drawn).Quantile(params[0].(*scope).draw()), nil
 	}, new(func(any, *drawn) time.Duration))(c)
@@ -117,7 +104,7 @@ func (c *checked) compile(key string, s *place.Scalar) (*expression, *place.Erro
 	if err != nil {
 		return nil, locate(key, s, err)
 	}
-	return &expression{program, c.uses}, nil
+	return &expression{program: program, uses: c.uses}, nil
 }
 
 // locate turns an error of the compiler into a finding inside s.
@@ -204,8 +191,13 @@ func compileCondition(s *place.Scalar, opts *Options) (*expression, guards, *pla
 	if _, cerr := checker.Check(c.tree, c.config); cerr != nil {
 		return nil, guards{}, locate("when", s, cerr)
 	}
+	p, whole := plainCondition(rest) // before the compiler rewrites it
 	x, err := c.compile("when", s)
-	return x, g, err
+	if err != nil {
+		return nil, guards{}, err
+	}
+	x.plain, x.whole = p, whole
+	return x, g, nil
 }
 
 func typeName(t reflect.Type) string {
@@ -224,8 +216,19 @@ func typeName(t reflect.Type) string {
 	return t.String()
 }
 
-// holds evaluates a condition.
+// holds evaluates a condition, by the VM only where it must.
 func (x *expression) holds(s *scope) (bool, error) {
+	if x.plain != nil {
+		if holds := x.plain(s); x.whole || !holds {
+			return holds, nil
+		}
+		s.from.n = 0 // the VM begins again
+	}
+	return x.evaluated(s)
+}
+
+// evaluated is what the VM says of a condition.
+func (x *expression) evaluated(s *scope) (bool, error) {
 	v, err := x.run(s)
 	if err != nil {
 		return false, err

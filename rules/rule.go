@@ -24,7 +24,8 @@ const (
 // rule is one rule, checked and compiled. It is immutable.
 type rule struct {
 	name    string
-	place   string // file:line
+	alone   []string // the name, as a plan has it in which nothing else fired; nobody writes to it
+	place   string   // file:line
 	digest  uint64
 	seed    uint64 // from the name, to tell its draws from other rules'
 	enabled bool   // as the file has it

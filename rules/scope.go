@@ -29,8 +29,7 @@ type scope struct {
 	name string // that is resolved; lower case, no final dot
 
 	matched uint64 // how often this rule matched before
-	seed    uint64 // of this expression's draws
-	draws   uint64
+	from    draws
 
 	bodyText string
 	hasBody  bool
@@ -59,12 +58,17 @@ func (s *scope) release() {
 	scopes.Put(s)
 }
 
+// draws are what an evaluation draws from: a decision's seed, which is only derived
+// where something is drawn, and how often that was.
+type draws struct{ exchange, rule, what, n uint64 }
+
 // begin starts an evaluation with its own draws.
-func (s *scope) begin(matched, seed uint64) { s.matched, s.seed, s.draws = matched, seed, 0 }
+func (s *scope) begin(matched uint64, from draws) { s.matched, s.from = matched, from }
 
 func (s *scope) draw() float64 {
-	s.draws++
-	return timing.Unit(timing.Mix(s.seed, s.draws))
+	d := &s.from
+	d.n++
+	return timing.Unit(timing.Mix(timing.Mix(d.exchange, d.rule, d.what), d.n))
 }
 
 // hostOf takes the port and an IPv6 address's brackets off an authority, and

@@ -136,6 +136,7 @@ func (s *Set) build(all []*rule) {
 	s.rules, s.index = all, newIndex(all)
 	s.requests, s.responses, s.bodies = newMembers(len(all)), newMembers(len(all)), newMembers(len(all))
 	for i, u := range all {
+		u.alone = []string{u.name}
 		switch u.phase {
 		case atRequest:
 			s.requests.set(i)

@@ -1,7 +1,6 @@
 package telemetry
 
 import (
-	"net/http"
 	"slices"
 	"unicode/utf8"
 
@@ -59,44 +58,6 @@ func statusLabel(status int) string {
 		return ""
 	}
 	return statusTexts()[status]
-}
-
-// errorLabel is "" for success, as the conventions want it.
-func errorLabel(e *Exchange) string {
-	switch {
-	case e.ErrorType != "":
-		if label := known(e.ErrorType, errorTypes); label != Overflow {
-			return label
-		}
-		return "_OTHER"
-	case e.Status >= http.StatusInternalServerError:
-		return statusLabel(e.Status)
-	}
-	return ""
-}
-
-type clientKey struct{ method, status, version, scheme, host, port, errorType string }
-
-func (m *Metrics) clientHandle(k clientKey) prometheus.Observer {
-	m.mu.RLock()
-	h, ok := m.clients[k]
-	full := len(m.clients) >= maxHandles
-	m.mu.RUnlock()
-	if ok {
-		return h
-	}
-	if full {
-		k = clientKey{"_OTHER", "", Overflow, Overflow, Overflow, Overflow, ""}
-	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if h, ok = m.clients[k]; ok {
-		return h
-	}
-	k.port = string([]byte(k.port)) // not a part of the caller's larger string
-	h = m.client.WithLabelValues(k.method, k.status, k.version, k.scheme, valid(k.host), k.port, k.errorType)
-	m.clients[k] = h
-	return h
 }
 
 // valid guards against bytes that are no UTF-8, on which the library panics.

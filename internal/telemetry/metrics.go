@@ -80,19 +80,11 @@ type Options struct {
 // goroutines and never block for long.
 type Metrics struct {
 	registry func() *prometheus.Registry // made at the first call
-	routes   *bounded
-	hosts    *bounded
-	rules    *bounded
 
-	served                *served
-	active                *active
-	client                *prometheus.HistogramVec
-	upstream              prometheus.Histogram
-	fired, conns, reloads *prometheus.CounterVec
-	misses                prometheus.Counter
-
-	mu      sync.RWMutex
-	clients map[clientKey]prometheus.Observer
+	served         *served
+	active         *active
+	conns, reloads *prometheus.CounterVec
+	misses         prometheus.Counter
 }
 
 // Durations as OpenTelemetry's HTTP conventions advise, and finer ones for
@@ -109,20 +101,10 @@ var serverLabels = []string{"http_request_method", "http_response_status_code", 
 
 // NewMetrics makes the metrics in a registry of their own.
 func NewMetrics(o Options) *Metrics {
-	clientLabels := []string{"http_request_method", "http_response_status_code", "network_protocol_version", "url_scheme", "server_address", "server_port", "error_type"}
 	m := &Metrics{
-		routes:  newBounded(maxRoutes),
-		hosts:   newBounded(maxHosts),
-		rules:   newBounded(maxRules),
-		clients: map[clientKey]prometheus.Observer{},
-
 		served: newServed(),
 		active: newActive(),
-		client: histograms("http_client_request_duration_seconds", "Duration of upstream round trips.", durationBuckets, clientLabels...),
 
-		upstream: histogram("understudy_upstream_seconds", "Time of an exchange spent waiting for the upstream.", durationBuckets),
-
-		fired:   counters("understudy_rule_fired_total", "Exchanges, connections and names that a rule touched.", "rule"),
 		conns:   counters("understudy_connections_total", "Closed client connections by what was done with them.", "fate"),
 		reloads: counters("understudy_rules_reloads_total", "Changed rule files by whether they were taken over.", "result"),
 		misses: prometheus.NewCounter(prometheus.CounterOpts{Name: "understudy_misses_total",
@@ -147,7 +129,7 @@ func (m *Metrics) register(o Options) *prometheus.Registry {
 	build := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "understudy_build_info", Help: "Always 1."},
 		[]string{"version", "revision", "goversion"})
 	build.WithLabelValues(o.Version, o.Revision, runtime.Version()).Set(1)
-	r.MustRegister(m.served, m.active, m.client, m.upstream, m.fired, m.conns, m.reloads, m.misses, build,
+	r.MustRegister(m.served, m.active, m.conns, m.reloads, m.misses, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	if o.Recorder != nil {
 		r.MustRegister(recorderCollector{o.Recorder})
@@ -192,38 +174,15 @@ func (m *Metrics) Reload(ok bool) {
 
 // Observe counts a finished exchange. It keeps nothing of e.
 func (m *Metrics) Observe(e *Exchange) {
-	m.served.observe(e, m.routes)
-	var scratch [128]byte
-	if e.UpstreamHost != "" {
-		host := m.hosts.get(append(scratch[:0], e.UpstreamHost...))
-		port := e.UpstreamPort
-		if host == Overflow || len(port) > 5 {
-			port = Overflow
-		}
-		k := clientKey{knownMethod(e.Method), statusLabel(e.Status), protocolVersion(e.Proto), knownScheme(e.Scheme), host, port, errorLabel(e)}
-		m.clientHandle(k).Observe(e.Upstream.Seconds())
-		m.upstream.Observe(e.Upstream.Seconds())
-	}
+	m.served.observe(e)
 	if e.Outcome == "miss" {
 		m.misses.Inc()
 	}
-	m.Fired(e.Fired...)
 }
 
 // Fired counts rules that touched something. Observe does so with an exchange's.
 func (m *Metrics) Fired(rules ...string) {
-	var scratch [128]byte
-	for _, rule := range rules {
-		m.fired.WithLabelValues(valid(m.rules.get(append(scratch[:0], rule...)))).Inc()
-	}
-}
-
-func histograms(name, help string, buckets []float64, labels ...string) *prometheus.HistogramVec {
-	return prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: name, Help: help, Buckets: buckets}, labels)
-}
-
-func histogram(name, help string, buckets []float64) prometheus.Histogram {
-	return prometheus.NewHistogram(prometheus.HistogramOpts{Name: name, Help: help, Buckets: buckets})
+	m.served.counts.do(func(p *servedPart) { m.served.fire(p, rules) })
 }
 
 func counters(name, help string, labels ...string) *prometheus.CounterVec {

@@ -147,7 +147,7 @@ func TestCardinalityIsBounded(t *testing.T) {
 		}
 	}
 	// Beyond the bound each is still counted once.
-	if got := m.routes.get([]byte("/never-seen")); got != Overflow {
+	if got := m.served.routes.get([]byte("/never-seen")); got != Overflow {
 		t.Errorf("route beyond the bound = %q, want %q", got, Overflow)
 	}
 	if n := len(m.served.admitted); n > maxHandles+(len(outcomes)+1)*(len(sources)+1) {
@@ -207,6 +207,43 @@ func FuzzRoute(f *testing.F) {
 			t.Errorf("Route(%q) = %q, and again %q", path, route, again)
 		}
 	})
+}
+
+func TestObserveAllocatesNothing(t *testing.T) {
+	m := NewMetrics(Options{})
+	x := sample()
+	if n := testing.AllocsPerRun(1000, func() { m.Observe(x) }); n != 0 {
+		t.Errorf("Observe allocates %v times, want never", n)
+	}
+}
+
+// What upstreams answered is told apart by the labels that it has, and told once where
+// they are the same: a scrape fails otherwise.
+func TestUpstreamSeriesAreSummed(t *testing.T) {
+	m := NewMetrics(Options{})
+	for _, x := range []Exchange{{Status: 200}, {Status: 200}, {}, {Status: 1200}, {Status: 500}, {Status: 500, ErrorType: "dial"}} {
+		x.Method, x.Scheme, x.Proto, x.UpstreamHost, x.UpstreamPort = "GET", "http", "HTTP/1.1", "a.test", "80"
+		m.Observe(&x)
+	}
+	m.Observe(&Exchange{UpstreamHost: "\xff", UpstreamPort: "\xfe", Fired: []string{"\xff", "\xff"}})
+	m.Fired("\xff")
+	text := scrape(t, m)
+	for _, want := range []string{
+		`_count{error_type="",http_request_method="GET",http_response_status_code="200",network_protocol_version="1.1",server_address="a.test",server_port="80",url_scheme="http"} 2`,
+		`_count{error_type="",http_request_method="GET",http_response_status_code="",network_protocol_version="1.1",server_address="a.test",server_port="80",url_scheme="http"} 2`,
+		`_count{error_type="500",http_request_method="GET",http_response_status_code="500",network_protocol_version="1.1",server_address="a.test",server_port="80",url_scheme="http"} 1`,
+		`_count{error_type="dial",http_request_method="GET",http_response_status_code="500",network_protocol_version="1.1",server_address="a.test",server_port="80",url_scheme="http"} 1`,
+		`_count{error_type="",http_request_method="_OTHER",http_response_status_code="",network_protocol_version="other",server_address="other",server_port="other",url_scheme="other"} 1`,
+	} {
+		if !strings.Contains(text, "http_client_request_duration_seconds"+want+"\n") {
+			t.Errorf("the scrape lacks http_client_request_duration_seconds%s", want)
+		}
+	}
+	for _, want := range []string{"understudy_upstream_seconds_count 7\n", "understudy_rule_fired_total{rule=\"other\"} 3\n"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("the scrape lacks %s", want)
+		}
+	}
 }
 
 func BenchmarkObserve(b *testing.B) {

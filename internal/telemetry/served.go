@@ -1,8 +1,6 @@
 package telemetry
 
 import (
-	"net/http"
-	"slices"
 	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -14,29 +12,24 @@ import (
 // the library's histograms, shared by all cores, cost an exchange as much as the
 // choice of its answer (BenchmarkObserveParallel).
 type served struct {
-	counts spread[servedPart]
+	counts               spread[servedPart]
+	routes, hosts, rules *bounded
 
 	mu       sync.Mutex
 	admitted map[servedKey]bool // at most maxHandles, and the overflow's
+	asked    map[clientKey]bool // likewise
 
 	duration, in, out, exchanges         *prometheus.Desc
 	own, stages, injected, delayedBeyond *prometheus.Desc
-}
-
-// servedKey is a label set, beside the route as positions in the lists of known
-// values, which costs less to look up than texts.
-type servedKey struct {
-	route                   string
-	status                  uint16 // 0 where no response came
-	method, version, scheme uint8
-	errorType               uint8
-	outcome, source         uint8
+	client, upstream, fired              *prometheus.Desc
 }
 
 type servedPart struct {
 	routes map[string]string // of those handed out, what this part has seen
 	series map[servedKey]*servedSeries
 	spent  spent
+	asked  askedPart
+	fired  map[string]*uint64 // by rule
 }
 
 // spent is what the time of exchanges went into, but for the upstream's.
@@ -109,78 +102,14 @@ func (b *buckets) metric(d *prometheus.Desc, bounds []float64, labels ...string)
 	return prometheus.MustNewConstHistogram(d, n+b.counts[len(bounds)], b.sum, upTo, labels...)
 }
 
-// Positions in the lists of known values, for what is not in them.
-const (
-	anyOther   = 255 // Overflow, or _OTHER
-	noValue    = 254 // "none", or ""
-	statusType = 253 // an error type that is the status
-)
-
-func position(s string, values []string) uint8 {
-	if s == "" {
-		return noValue
-	}
-	if i := slices.Index(values, s); i >= 0 {
-		return uint8(i)
-	}
-	return anyOther
-}
-
-func valueAt(i uint8, values []string, none, other string) string {
-	switch i {
-	case noValue:
-		return none
-	case anyOther:
-		return other
-	}
-	return values[i]
-}
-
-func keyOf(e *Exchange) servedKey {
-	k := servedKey{
-		method: position(e.Method, methods), version: position(e.Proto, protos), scheme: position(e.Scheme, schemes),
-		errorType: position(e.ErrorType, errorTypes), outcome: position(e.Outcome, outcomes), source: position(e.Source, sources),
-	}
-	if e.Status >= 100 && e.Status <= 999 {
-		k.status = uint16(e.Status)
-	}
-	if k.method == noValue {
-		k.method = anyOther
-	}
-	if k.version == noValue {
-		k.version = anyOther
-	}
-	if k.scheme == noValue {
-		k.scheme = anyOther
-	}
-	if k.outcome == noValue {
-		k.outcome = 0 // complete
-	}
-	if e.ErrorType == "" && e.Status >= http.StatusInternalServerError {
-		k.errorType = statusType
-	}
-	return k
-}
-
-// labels are k's values in the order of serverLabels.
-func (k *servedKey) labels() [6]string {
-	status := statusLabel(int(k.status))
-	errorType := status
-	if k.errorType != statusType {
-		errorType = valueAt(k.errorType, errorTypes, "", "_OTHER")
-	}
-	return [6]string{
-		valueAt(k.method, methods, "_OTHER", "_OTHER"), status, k.route, valueAt(k.version, versions, Overflow, Overflow),
-		valueAt(k.scheme, schemes, Overflow, Overflow), errorType,
-	}
-}
-
 func newServed() *served {
 	desc := func(name, help string, labels ...string) *prometheus.Desc {
 		return prometheus.NewDesc(name, help, labels, nil)
 	}
 	return &served{
-		admitted:  map[servedKey]bool{},
+		routes: newBounded(maxRoutes), hosts: newBounded(maxHosts), rules: newBounded(maxRules),
+		admitted: map[servedKey]bool{}, asked: map[clientKey]bool{},
+
 		duration:  desc("http_server_request_duration_seconds", "Duration of exchanges as the client sees them.", serverLabels...),
 		in:        desc("http_server_request_body_size_bytes", "Size of request bodies as sent.", serverLabels...),
 		out:       desc("http_server_response_body_size_bytes", "Size of response bodies as sent.", serverLabels...),
@@ -190,6 +119,10 @@ func newServed() *served {
 		injected:  desc("understudy_injected_seconds", "Time of an exchange that was added, by rules or by a replay's pace.", "by"),
 
 		delayedBeyond: desc("understudy_delay_error_seconds", "How much later than asked a delayed answer could begin."),
+
+		client:   desc("http_client_request_duration_seconds", "Duration of upstream round trips.", clientLabels...),
+		upstream: desc("understudy_upstream_seconds", "Time of an exchange spent waiting for the upstream."),
+		fired:    desc("understudy_rule_fired_total", "Exchanges, connections and names that a rule touched.", "rule"),
 	}
 }
 
@@ -200,14 +133,14 @@ func (s *served) admit(k servedKey) servedKey {
 	defer s.mu.Unlock()
 	if !s.admitted[k] && len(s.admitted) >= maxHandles {
 		// One more series a metric at most for each outcome and source.
-		k = servedKey{Overflow, 0, anyOther, anyOther, anyOther, noValue, k.outcome, k.source}
+		k = servedKey{Overflow, heads{0, anyOther, anyOther, anyOther, noValue}, k.outcome, k.source}
 	}
 	s.admitted[k] = true
 	return k
 }
 
 // observe counts an exchange. It keeps nothing of e.
-func (s *served) observe(e *Exchange, routes *bounded) {
+func (s *served) observe(e *Exchange) {
 	var scratch [128]byte
 	route := AppendRoute(scratch[:0], e.Path)
 	k := keyOf(e)
@@ -215,9 +148,13 @@ func (s *served) observe(e *Exchange, routes *bounded) {
 		if p.series == nil {
 			p.routes, p.series = map[string]string{}, map[servedKey]*servedSeries{}
 		}
+		if e.UpstreamHost != "" {
+			p.asked.observe(s, e, k.heads)
+		}
+		s.fire(p, e.Fired)
 		var ok bool
 		if k.route, ok = p.routes[string(route)]; !ok {
-			if k.route = valid(routes.get(route)); k.route == string(route) {
+			if k.route = valid(s.routes.get(route)); k.route == string(route) {
 				p.routes[k.route] = k.route
 			}
 		}
@@ -238,7 +175,7 @@ func (s *served) observe(e *Exchange, routes *bounded) {
 
 // Describe names the metrics.
 func (s *served) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{s.duration, s.in, s.out, s.exchanges, s.own, s.stages, s.injected, s.delayedBeyond} {
+	for _, d := range []*prometheus.Desc{s.duration, s.in, s.out, s.exchanges, s.own, s.stages, s.injected, s.delayedBeyond, s.client, s.upstream, s.fired} {
 		ch <- d
 	}
 }
@@ -248,8 +185,14 @@ func (s *served) Collect(ch chan<- prometheus.Metric) {
 	var all spent
 	series := map[[6]string]*servedSeries{}
 	ended := map[[2]string]float64{}
+	asked := askedPart{series: map[clientKey]*buckets{}}
+	fired := map[string]uint64{}
 	s.counts.each(func(p *servedPart) {
 		all.join(&p.spent)
+		asked.join(&p.asked)
+		for rule, n := range p.fired {
+			fired[rule] += *n
+		}
 		for k, one := range p.series {
 			labels := k.labels()
 			sum := series[labels]
@@ -277,6 +220,10 @@ func (s *served) Collect(ch chan<- prometheus.Metric) {
 		ch <- sum.duration.metric(s.duration, durationBuckets, labels[:]...)
 		ch <- sum.in.metric(s.in, sizeBuckets, labels[:]...)
 		ch <- sum.out.metric(s.out, sizeBuckets, labels[:]...)
+	}
+	asked.collect(s, ch)
+	for rule, n := range fired {
+		ch <- prometheus.MustNewConstMetric(s.fired, prometheus.CounterValue, float64(n), rule)
 	}
 	for by, n := range ended {
 		ch <- prometheus.MustNewConstMetric(s.exchanges, prometheus.CounterValue, n, by[:]...)

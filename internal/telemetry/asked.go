@@ -1,0 +1,103 @@
+package telemetry
+
+import (
+	"strings"
+	"unicode/utf8"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+var clientLabels = []string{"http_request_method", "http_response_status_code", "network_protocol_version", "url_scheme", "server_address", "server_port", "error_type"}
+
+// clientKey is a label set of what upstreams were asked.
+type clientKey struct {
+	host, port string
+	heads
+}
+
+// askedPart is what a part of the counters knows of upstreams.
+type askedPart struct {
+	hosts  map[string]string // of those handed out, what this part has seen
+	series map[clientKey]*buckets
+	all    buckets
+}
+
+// observe counts an exchange whose upstream was asked.
+func (p *askedPart) observe(s *served, e *Exchange, h heads) {
+	if p.series == nil {
+		p.hosts, p.series = map[string]string{}, map[clientKey]*buckets{}
+	}
+	host, ok := p.hosts[e.UpstreamHost]
+	if !ok {
+		var scratch [128]byte
+		if host = valid(s.hosts.get(append(scratch[:0], e.UpstreamHost...))); host == e.UpstreamHost {
+			p.hosts[host] = host
+		}
+	}
+	k := clientKey{host, e.UpstreamPort, h}
+	if host == Overflow || len(k.port) > 5 || !utf8.ValidString(k.port) {
+		k.port = Overflow
+	}
+	one := p.series[k]
+	if one == nil {
+		k = s.admitAsked(k)
+		if one = p.series[k]; one == nil {
+			one = &buckets{}
+			p.series[k] = one
+		}
+	}
+	one.add(e.Upstream.Seconds(), durationBuckets)
+	p.all.add(e.Upstream.Seconds(), durationBuckets)
+}
+
+// admitAsked returns the key to count under what is new to a part: k, or the
+// overflow's where there are too many.
+func (s *served) admitAsked(k clientKey) clientKey {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.asked[k] && len(s.asked) >= maxHandles {
+		k = clientKey{Overflow, Overflow, heads{0, anyOther, anyOther, anyOther, noValue}}
+	}
+	k.port = strings.Clone(k.port) // not a part of the caller's larger string
+	s.asked[k] = true
+	return k
+}
+
+func (p *askedPart) join(o *askedPart) {
+	p.all.join(&o.all)
+	for k, one := range o.series {
+		sum := p.series[k]
+		if sum == nil {
+			sum = &buckets{}
+			p.series[k] = sum
+		}
+		sum.join(one)
+	}
+}
+
+func (p *askedPart) collect(s *served, ch chan<- prometheus.Metric) {
+	ch <- p.all.metric(s.upstream, durationBuckets)
+	for k, one := range p.series {
+		method, status, version, scheme, errorType := k.texts()
+		ch <- one.metric(s.client, durationBuckets, method, status, version, scheme, k.host, k.port, errorType)
+	}
+}
+
+// fire counts rules in a part. Their names are kept where they are within the bound.
+func (s *served) fire(p *servedPart, rules []string) {
+	for _, rule := range rules {
+		n := p.fired[rule]
+		if n == nil {
+			var scratch [128]byte
+			rule = valid(s.rules.get(append(scratch[:0], rule...)))
+			if n = p.fired[rule]; n == nil {
+				if p.fired == nil {
+					p.fired = map[string]*uint64{}
+				}
+				n = new(uint64)
+				p.fired[rule] = n
+			}
+		}
+		*n++
+	}
+}
