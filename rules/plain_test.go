@@ -115,13 +115,13 @@ func FuzzPlain(f *testing.F) {
 }
 
 // A rule that does not hold costs no allocation, wherever that is decided; nor does
-// one that edits a head or delays.
+// one that edits a head or delays. Patterns are left out: package regexp has its
+// machines from a pool, which the race detector empties at random.
 func TestPlanAllocatesNothing(t *testing.T) {
 	for name, condition := range map[string]string{
 		"by the index":  `request.path startsWith "/pay%02d"`,
 		"by a header":   `request.header("X-A") == "c%02d" && rand() < 0.5`,
 		"by the load":   `load.inflight > 1%02d || load.rate >= 2e%02d`,
-		"by a pattern":  `request.path matches "^/(pay%02d|buy)/x"`,
 		"by the client": `client.ip in ["10.0.0.1%02d", "::1"]`,
 	} {
 		text := ruleList(99, condition, "fault: {status: 503}") +
