@@ -30,28 +30,6 @@ func known(s string, values []string) string {
 	return Overflow
 }
 
-// knownMethod is _OTHER for methods that OpenTelemetry does not list.
-func knownMethod(s string) string {
-	if i := slices.Index(methods, s); i >= 0 {
-		return methods[i]
-	}
-	return "_OTHER"
-}
-
-func knownScheme(s string) string {
-	if i := slices.Index(schemes, s); i >= 0 {
-		return schemes[i]
-	}
-	return Overflow
-}
-
-func protocolVersion(proto string) string {
-	if i := slices.Index(protos, proto); i >= 0 {
-		return versions[i]
-	}
-	return Overflow
-}
-
 // statusLabel is "" where no response came.
 func statusLabel(status int) string {
 	if status < 100 || status > 999 {
