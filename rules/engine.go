@@ -241,9 +241,13 @@ func (e *Engine) decide(u *rule, st *state, s *scope, exchange uint64, useful fu
 	if !useful() {
 		return false
 	}
+	if u.count == 0 {
+		st.fired.Add(1)
+		return true
+	}
 	for {
 		fired := st.fired.Load()
-		if u.count > 0 && fired >= u.count {
+		if fired >= u.count {
 			return false
 		}
 		if st.fired.CompareAndSwap(fired, fired+1) {
