@@ -25,17 +25,23 @@ import (
 type loopConn struct {
 	net.Conn
 	requests [][]byte
+	rest     []byte // of the request that did not fit
 	at, left int
 	answered int64
 }
 
 func (c *loopConn) Read(p []byte) (int, error) {
-	if c.left == 0 {
-		return 0, io.EOF
+	if len(c.rest) == 0 {
+		if c.left == 0 {
+			return 0, io.EOF
+		}
+		c.left--
+		c.at = (c.at + 389) % len(c.requests)
+		c.rest = c.requests[c.at]
 	}
-	c.left--
-	c.at = (c.at + 389) % len(c.requests)
-	return copy(p, c.requests[c.at]), nil
+	n := copy(p, c.rest)
+	c.rest = c.rest[n:]
+	return n, nil
 }
 
 func (c *loopConn) Write(p []byte) (int, error)      { c.answered++; return len(p), nil }
