@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/understudy-proxy/understudy/fixtures"
+	"github.com/understudy-proxy/understudy/internal/timing"
 	"github.com/understudy-proxy/understudy/proxy/wire"
 )
 
@@ -61,6 +62,7 @@ type Pipeline struct {
 	o    Options
 	ids  atomic.Uint64
 	load load
+	lead *timing.Lead // of answers that are held: what making one ready takes
 	// waits is set once an answer was held: from then on requests' times are to
 	// be exact from a connection's beginning.
 	waits atomic.Bool
@@ -80,7 +82,7 @@ func NewPipeline(o Options) *Pipeline {
 	if o.Start.IsZero() {
 		o.Start = time.Now()
 	}
-	return &Pipeline{o: o}
+	return &Pipeline{o: o, lead: timing.NewLead()}
 }
 
 // InFlight returns how many exchanges are open.

@@ -47,7 +47,7 @@ func (v *visit) hold(ctx context.Context) error {
 		return nil
 	}
 	v.ready = v.requestEnd().Add(v.x.Plan.HoldRequest)
-	return v.delay(ctx, v.ready, &v.injected, false)
+	return v.delay(ctx, v.ready, &v.injected)
 }
 
 // requestEnd is when the request's last byte was read, or its first where the

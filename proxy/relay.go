@@ -31,7 +31,7 @@ func (v *visit) relay(ctx context.Context, a *answer) error {
 		at := v.now()
 		v.turn(fixtures.StageWrite, at)
 		if !a.instead {
-			v.x.Times.FirstByte = max(at.Sub(v.start), 1)
+			v.x.Times.FirstByte = max(v.handedOver(at).Sub(v.start), 1)
 		}
 	}
 	v.bend = newBend(&v.x.Plan, a.head.Length)
@@ -53,26 +53,27 @@ func (v *visit) relay(ctx context.Context, a *answer) error {
 	return v.conclude(a)
 }
 
-// due waits until an answer's first byte may go out.
+// due waits until an answer's first byte may go out, or can be made ready: see meet.
 func (v *visit) due(ctx context.Context, a *answer) error {
+	first, total := v.x.Plan.HoldFirstByte, v.x.Plan.HoldTotal
+	if a.paced && first <= 0 && total <= 0 {
+		return v.appoint(ctx, a.firstDue, &v.paced, false)
+	}
 	if a.paced {
-		if err := v.delay(ctx, a.firstDue, &v.paced, false); err != nil {
+		if err := v.delay(ctx, a.firstDue, &v.paced); err != nil {
 			return err
 		}
 	}
-	if v.x.Plan.HoldFirstByte <= 0 && v.x.Plan.HoldTotal <= 0 {
-		return nil
-	}
-	at, further := a.firstDue.Add(v.x.Plan.HoldFirstByte), a.live
-	if v.x.Plan.HoldTotal > 0 {
-		if total := v.requestEnd().Add(v.x.Plan.HoldTotal); total.After(at) {
+	at, further := a.firstDue.Add(max(first, 0)), a.live
+	if total > 0 {
+		if total := v.requestEnd().Add(total); total.After(at) {
 			at, further = total, false
 		}
 	}
 	if !at.After(a.firstDue) {
 		return nil // the total is over, by what the answer took to come
 	}
-	return v.delay(ctx, at, &v.injected, further)
+	return v.appoint(ctx, at, &v.injected, further)
 }
 
 func (v *visit) trailerOf(a *answer) fixtures.Header {
@@ -163,7 +164,7 @@ func (v *visit) last(ctx context.Context, a *answer, part []byte, due time.Time,
 		begin = v.now()
 		if !a.instead {
 			v.x.Response.Body.Size = sent + int64(len(part))
-			v.x.Times.End = begin.Sub(v.start)
+			v.x.Times.End = v.handedOver(begin).Sub(v.start)
 		}
 	}
 	return v.endWith(part, begin, v.trailerOf(a))

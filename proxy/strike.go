@@ -37,8 +37,10 @@ func (v *visit) strike(ctx context.Context, a *answer) (bool, error) {
 		}
 	}
 	if f.Kind == fixtures.FaultHang {
+		v.meet()
 		return true, v.hang(ctx, f)
 	}
+	v.meet()
 	v.turn(fixtures.StageWrite, v.now())
 	return true, v.w.Break(breakFor(f))
 }

@@ -13,6 +13,7 @@ func (v *visit) switchProtocols(ctx context.Context, a *answer) error {
 	if err := v.w.WriteHead(&a.head); err != nil {
 		return v.cannotWrite(a, err)
 	}
+	v.meet()
 	client, err := v.w.Hijack()
 	if err != nil {
 		v.x.Outcome = fixtures.OutcomeUpstream

@@ -14,24 +14,34 @@ var errLeft = errors.New("the client left while its answer was held")
 // wait sleeps until at and books the time to whom it belongs. It returns an
 // error when the client leaves or ctx ends.
 func (v *visit) wait(ctx context.Context, at time.Time, book *time.Duration) error {
+	_, err := v.sleep(ctx, at, book, timing.SleepUntil)
+	return err
+}
+
+// sleeper is timing.SleepUntil, or a Lead's.
+type sleeper = func(ctx context.Context, gone <-chan struct{}, at time.Time) error
+
+// sleep is wait by one of timing's ways to. It tells whether there was anything to
+// wait for.
+func (v *visit) sleep(ctx context.Context, at time.Time, book *time.Duration, until sleeper) (slept bool, err error) {
 	if !at.After(v.start) {
-		return nil // long past: the clock need not be asked
+		return false, nil // long past: the clock need not be asked
 	}
 	now := v.now()
 	v.late.woke = now
 	if !at.After(now) {
-		return nil
+		return false, nil
 	}
 	v.watch()
 	v.exact()
-	err := timing.SleepUntil(ctx, nil, at)
+	err = until(ctx, nil, at)
 	v.late.woke = v.now()
 	*book += v.late.woke.Sub(now)
 	if err != nil {
 		v.x.Outcome = fixtures.OutcomeClient
-		return errLeft
+		return true, errLeft
 	}
-	return nil
+	return true, nil
 }
 
 // lateness is how well the delays were kept that an answer's beginning was asked
@@ -40,24 +50,73 @@ type lateness struct {
 	asked bool
 	by    time.Duration // what the client waited beyond them; negative is early
 	woke  time.Time     // when the last wait ended, or was found to be past
+
+	// moment is when the answer's first byte is to be handed over, by the last of the
+	// delays; zero where there is none, or once it was.
+	moment time.Time
+	book   *time.Duration // whose the wait for it is; nil where it was past
+	before time.Duration  // what the client waited beyond the delays that it counts from
 }
 
 // delay is wait where a delay of the answer's beginning was asked for, and notes
-// how well it was kept. It is further where at counts from the end of the delay
-// before, whose error is then part of it.
-func (v *visit) delay(ctx context.Context, at time.Time, book *time.Duration, further bool) error {
+// how well it was kept.
+func (v *visit) delay(ctx context.Context, at time.Time, book *time.Duration) error {
 	if !at.After(v.start) {
 		return nil // the request was long in coming
 	}
 	if err := v.wait(ctx, at, book); err != nil {
 		return err
 	}
-	by := v.late.woke.Sub(at)
-	if further {
-		by += v.late.by
-	}
-	v.late.asked, v.late.by = true, by
+	v.late.asked, v.late.by = true, v.late.woke.Sub(at)
 	return nil
+}
+
+// appoint is delay for the last of them. It ends early by what it takes to make an
+// answer ready: meet waits for the moment itself. It is further where at counts from
+// the end of the delay before, whose error is then part of its own.
+func (v *visit) appoint(ctx context.Context, at time.Time, book *time.Duration, further bool) error {
+	if !at.After(v.start) {
+		return nil
+	}
+	slept, err := v.sleep(ctx, at, book, v.p.lead.SleepUntil)
+	if err != nil {
+		return err
+	}
+	l := &v.late
+	l.asked, l.moment, l.book = true, at, nil
+	if slept {
+		l.book = book
+	}
+	if !further {
+		l.by = 0
+	}
+	l.before = l.by
+	return nil
+}
+
+// meet returns once the answer's first byte may be handed over, all that could be
+// made ready before being so. Whatever gives the client something calls it first.
+func (v *visit) meet() {
+	l := &v.late
+	if l.moment.IsZero() {
+		return
+	}
+	now := v.now()
+	if l.book != nil {
+		met := v.p.lead.Meet(l.woke, l.moment)
+		*l.book += met.Sub(now)
+		now = met
+	}
+	l.by = l.before + now.Sub(l.moment)
+	l.moment = time.Time{}
+}
+
+// handedOver is when what is ready now goes out, as nearly as can be told.
+func (v *visit) handedOver(now time.Time) time.Time {
+	if now.Before(v.late.moment) {
+		return v.late.moment
+	}
+	return now
 }
 
 // exact has the times of requests to come be those at which their bytes came in,
@@ -75,7 +134,7 @@ func (v *visit) exact() {
 
 // pause is wait within an answer: what was written goes out first.
 func (v *visit) pause(ctx context.Context, at time.Time, book *time.Duration) error {
-	if !at.After(v.start) || !at.After(v.now()) {
+	if !at.After(v.start) || !at.After(v.late.moment) || !at.After(v.now()) {
 		return nil
 	}
 	if err := v.flush(); err != nil {
@@ -112,6 +171,7 @@ func (v *visit) booked(begin, end time.Time) {
 
 // write, flush and end are the response writer's, with their time booked.
 func (v *visit) write(p []byte) error {
+	v.meet()
 	begin := v.now()
 	_, err := v.w.Write(p)
 	v.wrote(begin)
@@ -119,6 +179,7 @@ func (v *visit) write(p []byte) error {
 }
 
 func (v *visit) flush() error {
+	v.meet()
 	begin := v.now()
 	err := v.w.Flush()
 	v.wrote(begin)
@@ -127,6 +188,10 @@ func (v *visit) flush() error {
 
 // endWith writes the last part of an answer, which came at begin, and ends it.
 func (v *visit) endWith(part []byte, begin time.Time, trailer fixtures.Header) error {
+	if !v.late.moment.IsZero() {
+		v.meet()
+		begin = v.now()
+	}
 	_, err := v.w.Write(part)
 	if err == nil {
 		err = v.w.Finish(trailer)
@@ -137,6 +202,7 @@ func (v *visit) endWith(part []byte, begin time.Time, trailer fixtures.Header) e
 }
 
 func (v *visit) end(trailer fixtures.Header) error {
+	v.meet()
 	begin := v.now()
 	err := v.w.Finish(trailer)
 	v.served = v.now()

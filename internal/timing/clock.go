@@ -284,6 +284,17 @@ func (c *credit) has(now, ns int64) bool {
 	return max(c.paid.Load(), now-spinBurst*spinShare)+ns*spinShare <= now
 }
 
+// spend takes ns of spinning at the moment now, on credit where need be.
+func (c *credit) spend(now, ns int64) {
+	for {
+		paid := c.paid.Load()
+		if c.paid.CompareAndSwap(paid, max(paid, now-spinBurst*spinShare)+ns*spinShare) {
+			c.spun.Add(ns)
+			return
+		}
+	}
+}
+
 // take takes ns of spinning at the moment now, or nothing.
 func (c *credit) take(now, ns int64) bool {
 	for {
