@@ -177,6 +177,80 @@ func TestHoldsAddUp(t *testing.T) {
 	})
 }
 
+// whole is an upstream of a bubble whose answers come whole, body and all, after
+// wait. It tells when each was read to its end, so that its connection was free.
+type whole struct {
+	wait  time.Duration
+	freed []time.Time
+}
+
+func (u *whole) RoundTrip(_ context.Context, _ *wire.Request) (*wire.Response, error) {
+	sent := time.Now()
+	time.Sleep(u.wait)
+	return &wire.Response{
+		Proto: "HTTP/1.1", Status: 200, Reason: "OK", Length: 2, Body: &wholeBody{u: u, left: "ok"},
+		Header: fixtures.Header{{Name: "Content-Length", Value: "2"}},
+		Trace:  wire.Trace{SentAt: sent, FirstAt: time.Now()},
+	}, nil
+}
+
+type wholeBody struct {
+	u    *whole
+	left string
+}
+
+func (b *wholeBody) Read(p []byte) (int, error) {
+	n := copy(p, b.left)
+	b.left = b.left[n:]
+	if b.left == "" {
+		b.u.freed = append(b.u.freed, time.Now())
+		return n, io.EOF
+	}
+	return n, nil
+}
+
+func (b *wholeBody) ReadHere(room func(n int) []byte) ([]byte, error) {
+	p := room(len(b.left))
+	n, err := b.Read(p)
+	return p[:n], err
+}
+func (b *wholeBody) Close() error { return nil }
+
+// While an answer is held that came whole, its connection to the upstream is free for
+// others: very many held at once do not take as many. What is recorded is when it came.
+func TestHeldAnswersKeepNoConnection(t *testing.T) {
+	for _, plan := range []fixtures.Plan{
+		{HoldFirstByte: 5 * time.Second}, {HoldTotal: 5*time.Second + 30*ms},
+		{HoldFirstByte: 5 * time.Second, NeedsResponse: true, Fault: &fixtures.Fault{Kind: fixtures.FaultStatus, Status: 503, Body: []byte("no")}},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			up := &whole{wait: 30 * ms}
+			o := Options{Upstream: up, Planner: always(plan)}
+			if plan.NeedsResponse {
+				o.Planner = &planned{response: func(*Exchange) fixtures.Plan { return plan }}
+			}
+			b := newBubble(t, o)
+			b.p.o.Recorder = b.books
+			b.send(getSlash)
+			resp, at := b.response()
+			got, _ := b.rhythm(resp)
+			if at != 5*time.Second+30*ms || len(got) != 1 || len(up.freed) != 1 {
+				t.Fatalf("%v in %d parts, read to its end %d times, want 5.03s, 1 and 1", at, len(got), len(up.freed))
+			}
+			if free := up.freed[0].Sub(b.begin); free != 30*ms {
+				t.Errorf("the connection was free after %v, want 30ms", free)
+			}
+			x := b.done()
+			if f := x.Response.Body.Frames; x.Times.End != 30*ms || len(f) != 1 || f[0].At != 30*ms || f[0].Size != 2 || x.Response.Body.CutShort {
+				t.Errorf("recorded: end at %v, frames %v, cut short %v, want 30ms, all at 30ms, false", x.Times.End, f, x.Response.Body.CutShort)
+			}
+			if x.Times.Injected != 5*time.Second || x.Upstream != 30*ms || x.ClientTime != 0 || x.DelayError != 0 {
+				t.Errorf("injected %v, upstream %v, client %v, error %v, want 5s, 30ms, 0s, 0s", x.Times.Injected, x.Upstream, x.ClientTime, x.DelayError)
+			}
+		})
+	}
+}
+
 // What a request's own slowness took is no reason to hold it longer, and it is
 // booked as the client's.
 func TestHoldCountsFromTheRequest(t *testing.T) {

@@ -73,6 +73,9 @@ func (v *visit) due(ctx context.Context, a *answer) error {
 	if !at.After(a.firstDue) {
 		return nil // the total is over, by what the answer took to come
 	}
+	if v.reply.resp != nil {
+		v.reply.hold()
+	}
 	return v.appoint(ctx, at, &v.injected, further)
 }
 

@@ -154,13 +154,17 @@ type upstreamBody struct {
 	at     time.Time // when it was over
 	// arrived is set where the next read will not wait.
 	arrived bool
-	err     error // how it ended
+	held    []byte // what was read while the answer is held; nil for nothing
+	err     error  // how it ended
 	// abandon ends the upstream's work; nil where it ends with the body.
 	abandon func()
 }
 
 // there reports whether some of the body, or its end, has come already.
 func (b *upstreamBody) there() bool {
+	if b.held != nil {
+		return true
+	}
 	if body, ok := b.resp.Body.(interface{ Arrived() bool }); ok {
 		b.arrived = body.Arrived()
 		return b.arrived
@@ -169,7 +173,66 @@ func (b *upstreamBody) there() bool {
 	return b.resp.Length >= 0
 }
 
+// hold reads a body that has come whole before the answer is held: the connection
+// is free for others meanwhile, where otherwise each held answer would keep one. Of
+// a longer one, which must flow, nothing is read.
+func (b *upstreamBody) hold() {
+	body, ok := b.resp.Body.(interface {
+		ReadHere(room func(n int) []byte) ([]byte, error)
+	})
+	if !ok || b.err != nil || b.held != nil {
+		return
+	}
+	part, err := body.ReadHere(b.room)
+	if len(part) > 0 {
+		b.held = part
+	}
+	b.noted(part, err, b.v.now())
+}
+
+// room returns a buffer for n bytes: of a size of its own where the pooled one
+// would be much larger, as many answers may be held at once.
+func (b *upstreamBody) room(n int) []byte {
+	if n <= smallBody {
+		return b.pooled.take(int64(n))
+	}
+	return make([]byte, n)
+}
+
+// noted writes down what a read gave that was over now.
+func (b *upstreamBody) noted(part []byte, err error, now time.Time) {
+	v, rec := b.v, &b.v.x.Response
+	if len(part) > 0 {
+		addFrame(&rec.Body, now.Sub(v.start), len(part))
+		if v.tape != nil {
+			v.tape.response(part)
+		}
+	}
+	if err == nil {
+		return
+	}
+	b.err = err
+	v.x.Times.End = now.Sub(v.start)
+	if !errors.Is(err, io.EOF) {
+		rec.Body.CutShort = true
+	} else if b.resp.Trailer != nil {
+		rec.Trailer = b.resp.Trailer()
+	}
+}
+
+// writing begins the stage of writing, unless what is read is only salvaged.
+func (b *upstreamBody) writing(now time.Time) {
+	if v := b.v; v.own.stage == fixtures.StageAnswer && v.served.IsZero() {
+		v.turn(fixtures.StageWrite, now)
+	}
+}
+
 func (b *upstreamBody) next() ([]byte, time.Time, error) {
+	if part := b.held; part != nil {
+		b.held, b.at = nil, b.v.now()
+		b.writing(b.at)
+		return part, time.Time{}, b.err
+	}
 	if b.err != nil {
 		return nil, time.Time{}, b.err
 	}
@@ -178,7 +241,7 @@ func (b *upstreamBody) next() ([]byte, time.Time, error) {
 	} else {
 		b.buf = b.pooled.grown(b.buf, b.last)
 	}
-	v, rec := b.v, &b.v.x.Response
+	v := b.v
 	var before time.Time
 	if !b.arrived {
 		before = v.now()
@@ -189,25 +252,9 @@ func (b *upstreamBody) next() ([]byte, time.Time, error) {
 	if b.at = now; !b.arrived {
 		v.upstream += now.Sub(before)
 	}
-	if v.own.stage == fixtures.StageAnswer && v.served.IsZero() { // else salvaged
-		v.turn(fixtures.StageWrite, now)
-	}
+	b.writing(now)
 	b.arrived = false
-	if n > 0 {
-		addFrame(&rec.Body, now.Sub(v.start), n)
-		if v.tape != nil {
-			v.tape.response(b.buf[:n])
-		}
-	}
-	if err != nil {
-		b.err = err
-		v.x.Times.End = now.Sub(v.start)
-		if !errors.Is(err, io.EOF) {
-			rec.Body.CutShort = true
-		} else if b.resp.Trailer != nil {
-			rec.Trailer = b.resp.Trailer()
-		}
-	}
+	b.noted(b.buf[:n], err, now)
 	return b.buf[:n], time.Time{}, err
 }
 

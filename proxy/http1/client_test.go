@@ -377,6 +377,52 @@ func TestCloseEarly(t *testing.T) {
 	}
 }
 
+// What is there whole can be read without waiting, and its end then lets the
+// connection go; what is not is left for Read.
+func TestReadHere(t *testing.T) {
+	const sized, coded = "Content-Length: 4\r\n\r\n", "Transfer-Encoding: chunked\r\n\r\n"
+	for _, c := range []struct {
+		body, here string
+		whole      bool
+		later      string
+	}{
+		{sized + "left", "left", true, ""},
+		{sized + "le", "", false, "ft"},
+		{sized, "", false, "left"},
+		{coded + "4\r\nleft\r\n0\r\n\r\n", "left", true, ""},
+		{coded + "4\r\nleft\r\n0\r\nA: b\r\n\r\n", "left", true, ""},
+		{coded + "2\r\nle\r\n2\r\nft\r\n0\r\n\r\n", "le", false, ""},
+		{coded + "4\r\nleft\r\n", "left", false, "0\r\n\r\n"},
+		{coded + "4\r\nle", "le", false, "ft\r\n0\r\n\r\n"},
+		{coded + "4", "", false, "\r\nleft\r\n0\r\n\r\n"},
+		{"Connection: close\r\n\r\nleft", "", false, ""},
+	} {
+		looked := make(chan struct{})
+		conn := upstream(t, func(nc net.Conn, r *bufio.Reader) {
+			readHeadText(r)
+			_, _ = io.WriteString(nc, "HTTP/1.1 200 OK\r\n"+c.body)
+			<-looked
+			_, _ = io.WriteString(nc, c.later)
+			if !strings.Contains(c.body, "close") {
+				_, _ = io.Copy(io.Discard, r)
+			}
+		})
+		resp, err := conn.RoundTrip(context.Background(), request("GET", "/", nil, ""))
+		if err != nil {
+			t.Fatal(err)
+		}
+		here, err := resp.Body.(*responseBody).ReadHere(func(n int) []byte { return make([]byte, n) })
+		if string(here) != c.here || (err == io.EOF) != c.whole || conn.Reusable() != c.whole {
+			t.Errorf("%q: ReadHere = %q, %v, reusable %v; want %q, whole %v", c.body, here, err, conn.Reusable(), c.here, c.whole)
+		}
+		close(looked)
+		rest, err := io.ReadAll(resp.Body)
+		if string(here)+string(rest) != "left" || err != nil {
+			t.Errorf("%q: %q, then %q, %v; want left in all", c.body, here, rest, err)
+		}
+	}
+}
+
 func TestContextEndsExchange(t *testing.T) {
 	conn := upstream(t, func(nc net.Conn, r *bufio.Reader) {
 		readHeadText(r)

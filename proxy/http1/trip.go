@@ -306,20 +306,11 @@ func (b *responseBody) Read(p []byte) (int, error) {
 	if b.closed && b.br.err != io.EOF {
 		return 0, errors.New("read response body: it was closed")
 	}
-	ended := b.br.err != nil
+	if b.br.err != nil {
+		return 0, b.br.err
+	}
 	n, err := b.br.read(p)
-	if err == nil || ended {
-		return n, err
-	}
-	if err != io.EOF {
-		var syntax *BadRequestError
-		if errors.As(err, &syntax) {
-			err = violation(syntax.Reason)
-		}
-		b.br.err = err
-	}
-	b.t.received(err == io.EOF)
-	return n, err
+	return n, b.ended(err)
 }
 
 // Release gives the response back to be used again. It does nothing where that
@@ -342,6 +333,42 @@ func (b *responseBody) Arrived() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.closed || b.br.err != nil || b.br.src.buffered() > 0
+}
+
+// ReadHere reads as Read does, but only what is there already, and only where the
+// body, or a chunk of it, is there whole: it never waits. Elsewhere it returns
+// nothing, and no error. room is asked for a buffer of at least n bytes.
+func (b *responseBody) ReadHere(room func(n int) []byte) (part []byte, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	here := int64(b.br.src.buffered())
+	if b.closed || b.br.err != nil || here == 0 || b.br.mode == untilClose || b.br.mode == sized && b.br.left > here {
+		return nil, nil
+	}
+	b.br.src.frozen = true
+	part = room(int(here))
+	n, err := b.br.read(part)
+	b.br.src.frozen = false
+	if err == errNotBuffered {
+		err = nil
+	}
+	return part[:n], b.ended(err)
+}
+
+// ended has err, with which a read ended, end the exchange, where it is the end.
+func (b *responseBody) ended(err error) error {
+	if err == nil {
+		return nil
+	}
+	if err != io.EOF {
+		var syntax *BadRequestError
+		if errors.As(err, &syntax) {
+			err = violation(syntax.Reason)
+		}
+		b.br.err = err
+	}
+	b.t.received(err == io.EOF)
+	return err
 }
 
 // Close ends the response. What is left of it is skipped where it has arrived

@@ -179,8 +179,10 @@ type Response struct {
 	Header fixtures.Header
 	// Body is never nil. Read returns what has arrived; Close gives the connection
 	// back or ends it. It may have a method Arrived() bool, which reports whether
-	// some of it can be read without waiting, and one Release(), which may be called
-	// once after Close: it gives the Response and the array of Header back to be
+	// some of it can be read without waiting; one ReadHere(room func(n int) []byte)
+	// (part []byte, err error), which reads as Read does, into a buffer of at least n
+	// bytes that it asks for, but only what is there whole, and never waits; and one
+	// Release(), which may be called once after Close: it gives the Response and the array of Header back to be
 	// used again, and neither may be touched from then on.
 	Body    io.ReadCloser
 	Length  int64 // 0 for none, -1 where it is unknown
