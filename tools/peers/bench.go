@@ -80,6 +80,9 @@ type subject struct {
 	fresh bool          // started anew for each measurement
 	warm  time.Duration // how long it is loaded before anything counts
 	bare  bool          // the upstream itself: nothing in between to measure
+	// paced is set where the clients make the delay that is asked of the others: they
+	// pause so long before each request, and what they see is all their own round trip.
+	paced bool
 }
 
 // group is a set of subjects that get the same load.
@@ -94,6 +97,16 @@ type group struct {
 	seconds  int           // a measurement takes so long at least
 	think    time.Duration // clients pause up to this long before each request
 	subjects []subject
+}
+
+// delayOf is the delay that is asked of a subject.
+func (g *group) delayOf(subject string) time.Duration {
+	for _, s := range g.subjects {
+		if s.name == subject && s.paced {
+			return 0
+		}
+	}
+	return g.asked
 }
 
 // sample is one measurement. CPU and RSS are NaN where there was no process
@@ -229,8 +242,12 @@ func (b *bench) bring(ctx context.Context, g group, s subject) (server, error) {
 	if srv.script == "" {
 		srv.script = b.done
 	}
-	if g.think > 0 {
-		if srv.script, err = b.thinkScript(g.think); err != nil {
+	least := time.Duration(0)
+	if s.paced {
+		least = g.asked
+	}
+	if least+g.think > 0 {
+		if srv.script, err = b.thinkScript(least, g.think); err != nil {
 			return fail(err)
 		}
 	}

@@ -23,6 +23,7 @@ const (
 	nameUsReplay = "understudy replay"
 	nameUsStub   = "understudy replay, delay"
 	nameUsDelay  = "understudy proxy, rule with delay"
+	namePaced    = "no delay: nginx return, the clients pause"
 )
 
 // groups lists what is measured. A quick run has fewer connections, and
@@ -115,8 +116,9 @@ func groups(o options) []group {
 		},
 		{
 			name: "delay", title: fmt.Sprintf("A delay of %v", askDelay), conns: some, size: smallSize, asked: askDelay,
-			note: "What the client sees beyond the delay that was asked, its own round trip included.",
+			note: "What the client sees beyond the delay that was asked, its own round trip included. What that is where nobody delays, and the client itself waits as long between its requests, is the first row.",
 			subjects: []subject{
+				{name: namePaced, start: nginxStub(false, 1), paced: true},
 				{name: "Toxiproxy, latency", start: toxiproxy(smallPath, true), warm: warm},
 				{name: "WireMock, fixedDelay", start: wiremock(1, askDelay), warm: warmJVM},
 				{name: "mountebank, wait", start: mountebank(askDelay), warm: warm},
@@ -129,6 +131,7 @@ func groups(o options) []group {
 			asked: longDelay, seconds: 15, think: thinking,
 			note: fmt.Sprintf("As above; each client pauses up to %v before it asks again. Toxiproxy is not asked: it keeps a connection to the upstream for each of its clients, more than nginx and the limit of descriptors allow.", thinking),
 			subjects: []subject{
+				{name: namePaced, start: nginxStub(false, 1), paced: true},
 				{name: "WireMock, fixedDelay", start: wiremock(1, longDelay)},
 				{name: "mountebank, wait", start: mountebank(longDelay)},
 				{name: nameUsStub, start: usDelayStub(longDelay)},

@@ -41,9 +41,10 @@ func (b *bench) absoluteScript(name, url string) (string, error) {
 	return b.script(name, fmt.Sprintf("wrk.path = %q\n", url))
 }
 
-// thinkScript pauses before each request, evenly up to most.
-func (b *bench) thinkScript(most time.Duration) (string, error) {
-	return b.script("think", fmt.Sprintf("delay = function() return math.random(0, %d) end\n", most.Milliseconds()))
+// thinkScript pauses before each request: for least, and evenly up to more than that.
+func (b *bench) thinkScript(least, more time.Duration) (string, error) {
+	return b.script(fmt.Sprintf("think-%d-%d", least.Milliseconds(), more.Milliseconds()), fmt.Sprintf(
+		"delay = function() return %d + math.random(0, %d) end\n", least.Milliseconds(), more.Milliseconds()))
 }
 
 // manyScript walks over a thousand paths spread over n stubs.

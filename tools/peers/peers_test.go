@@ -65,6 +65,21 @@ func TestVerdicts(t *testing.T) {
 	}
 }
 
+// Of whom no delay is asked, because the clients make it, nothing is deducted.
+func TestDelays(t *testing.T) {
+	tb := &table{group: group{asked: 10 * time.Millisecond, conns: []int{1}, subjects: []subject{{name: "paced", paced: true}, {name: "delaying"}}}, cells: []*cell{
+		{subject: "paced", conns: 1, samples: []sample{{p50: 70, p99: 400}}},
+		{subject: "delaying", conns: 1, samples: []sample{{p50: 10_090, p99: 10_600}}},
+	}}
+	var out strings.Builder
+	tb.delays(&out)
+	for _, want := range []string{"| 1 | paced | 70 (70–70) | 400 (400–400) |", "| 1 | delaying | 90 (90–90) | 600 (600–600) |"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("delays = %s, want a line %s", out.String(), want)
+		}
+	}
+}
+
 func TestTargetsNameSubjects(t *testing.T) {
 	there := map[string]bool{}
 	for _, g := range groups(options{stubs: 10}) {

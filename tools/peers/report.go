@@ -98,11 +98,11 @@ func (t *table) costs(out *strings.Builder) {
 
 func (t *table) delays(out *strings.Builder) {
 	fmt.Fprintf(out, "| connections | | p50 error µs (min–max) | p99 error µs (min–max) | CPU µs/request | RSS MiB |\n|--:|-|--:|--:|--:|--:|\n")
-	asked := float64(t.group.asked.Microseconds())
-	beyond := func(f figure) figure { return func(s sample) float64 { return f(s) - asked } }
 	for _, n := range t.group.conns {
 		for _, c := range t.cells {
 			if c.conns == n {
+				asked := float64(t.group.delayOf(c.subject).Microseconds())
+				beyond := func(f figure) figure { return func(s sample) float64 { return f(s) - asked } }
 				fmt.Fprintf(out, "| %d | %s | %s | %s | %s | %s |\n", n, c.subject, c.over(beyond(p50Of)).wide(0),
 					c.over(beyond(p99Of)).wide(0), c.over(cpuOf).print(1), c.over(rssOf).print(0))
 			}
