@@ -46,6 +46,7 @@ func (w *response) Inform(status int, h fixtures.Header) error {
 
 func (w *response) inform(status int, h fixtures.Header) error {
 	out := &w.c.out
+	out.take()
 	b, err := appendStatusLine(out.buf, status, "", false)
 	if err == nil {
 		b, err = appendFields(b, h)
@@ -90,7 +91,9 @@ func (w *response) WriteHead(h *wire.Head) error {
 	// answer: the next request's start could not be told.
 	unsent := w.in.expect && !w.continued
 	f := frameAnswer(h, w.in, w.c.isDraining() || unsent)
+	// Not before: an answer that is held needs no buffer, and very many may be.
 	out := &w.c.out
+	out.take()
 	b, err := appendAnswerHead(out.buf, h, f, w.in.old, w.c.srv.IdleTimeout)
 	if err != nil {
 		return err
@@ -188,6 +191,7 @@ func (w *response) breakOff(b wire.Break) error {
 		return out.err
 	}
 	if b.Kind == wire.Raw {
+		out.take()
 		_ = out.add(b.Bytes, "") // kept in out.err
 	}
 	err := w.note(out.flush())

@@ -182,7 +182,6 @@ func (c *serverConn) serve() error {
 		if err := c.readRequest(x); err != nil {
 			return c.refuse(err)
 		}
-		c.out.take()
 		keep, err := c.exchange(x)
 		if !keep {
 			return err

@@ -7,8 +7,9 @@ import (
 
 const (
 	// goneAfter is how long a request is served before a look-out for the client's
-	// leaving costs anything.
-	goneAfter = 10 * time.Millisecond
+	// leaving costs anything. It is no round number: the delays that people ask for
+	// are, and the look-out would begin in the very moment in which they end.
+	goneAfter = 13 * time.Millisecond
 	// lookAgain is when to look next where the request of then was younger.
 	lookAgain = 2 * goneAfter
 )
