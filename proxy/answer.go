@@ -94,8 +94,8 @@ func (v *visit) record() {
 		return
 	}
 	v.x.Recording = true
-	v.x.Request.Header = v.x.Request.Header.Clone() // the array is the engine's
-	v.tape = &tape{to: to}
+	v.taping.to = to
+	v.tape = &v.taping
 	if v.body != nil {
 		v.body.record(v.tape)
 	}

@@ -79,7 +79,8 @@ type Recorder interface {
 type Tape interface {
 	RequestBody(p []byte)
 	ResponseBody(p []byte)
-	// Done hands over the finished record: heads, times, frames, outcome.
+	// Done hands over the finished record: heads, times, frames, outcome. x and the
+	// arrays of its headers and frames are the pipeline's again when it returns.
 	Done(x *fixtures.Exchange)
 }
 

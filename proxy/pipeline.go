@@ -100,7 +100,7 @@ type visit struct {
 	ready time.Time // the end of what the rules held the request for; zero where they did not
 	body  *bodyTee  // nil where the request has no body
 	sends bool      // the upstream may be reading the body on a goroutine of its own
-	tape  *tape     // nil where it is not recorded
+	tape  *tape     // &taping; nil where it is not recorded
 
 	// Waits, by whose they are: the client's, the upstream's, a rule's, and those of
 	// a recording's pace or a stub's delay. What is left of the whole is our own.
@@ -117,6 +117,7 @@ type visit struct {
 	reply   upstreamBody
 	ans     answer
 	bend    bend
+	taping  tape
 	headers struct{ out, in fixtures.Header } // arrays: the request's to the upstream, the response's to the client
 	bound   bound
 }
@@ -138,10 +139,10 @@ var visitPool = sync.Pool{New: func() any {
 const framesPooled = 64
 
 // free lets others use v's memory, unless somebody may still hold some of it:
-// who reads a body on a goroutine of its own, keeps a tape, or was in the middle
-// of something that went wrong.
+// who reads a body on a goroutine of its own, or was in the middle of something that
+// went wrong.
 func (v *visit) free(err error) {
-	if err != nil || v.body != nil || v.tape != nil || v.x.Outcome != fixtures.OutcomeComplete || v.ans.switched != nil {
+	if err != nil || v.body != nil || v.x.Outcome != fixtures.OutcomeComplete || v.ans.switched != nil {
 		return
 	}
 	var frames []fixtures.Frame

@@ -90,7 +90,7 @@ func (k *taken) ResponseBody(p []byte) {
 func (k *taken) Done(x *fixtures.Exchange) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.x = x
+	k.x = kept(&fixtures.Exchange{}, x)
 	k.dones++
 }
 
@@ -124,10 +124,22 @@ func (b *books) ConnClosed(c *wire.Conn, e ConnEnd) {
 }
 func (b *books) ExchangeBegun(x *Exchange) { b.change(func() { b.begun[x.ID]++ }) }
 func (b *books) ExchangeDone(x *Exchange) {
-	kept := *x // the pipeline uses its memory again
-	kept.Request.Header, kept.Response.Header = x.Request.Header.Clone(), x.Response.Header.Clone()
-	kept.Response.Body.Frames = slices.Clone(x.Response.Body.Frames)
-	b.change(func() { b.done[x.ID]++; b.all = append(b.all, &kept) })
+	all := *x
+	kept(&all.Exchange, &x.Exchange)
+	b.change(func() { b.done[x.ID]++; b.all = append(b.all, &all) })
+}
+
+// kept copies x to to, with the arrays that the pipeline uses again.
+func kept(to, x *fixtures.Exchange) *fixtures.Exchange {
+	*to = *x
+	for h, of := range map[*fixtures.Header]fixtures.Header{
+		&to.Request.Header: x.Request.Header, &to.Request.Trailer: x.Request.Trailer,
+		&to.Response.Header: x.Response.Header, &to.Response.Trailer: x.Response.Trailer,
+	} {
+		*h = of.Clone()
+	}
+	to.Request.Body.Frames, to.Response.Body.Frames = slices.Clone(x.Request.Body.Frames), slices.Clone(x.Response.Body.Frames)
+	return to
 }
 func (b *books) Begin(*Exchange) Tape {
 	k := &taken{}

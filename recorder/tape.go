@@ -36,6 +36,8 @@ type gathered struct {
 	// The rest is the writer's from Done on.
 	x        fixtures.Exchange
 	nameless bool // lost, and not even its name is kept
+
+	lists lists // the arrays of x's headers and frames
 }
 
 var gatheredPool = sync.Pool{New: func() any { return new(gathered) }}
@@ -45,11 +47,13 @@ var gatheredPool = sync.Pool{New: func() any { return new(gathered) }}
 func (t *Tape) reuse() {
 	g := t.gathered
 	t.gathered = nil
-	spare := [2][]byte{g.sides[request].spare, g.sides[response].spare}
+	spare, lists := [2][]byte{g.sides[request].spare, g.sides[response].spare}, g.lists
+	lists.clear()
 	*g = gathered{}
 	for i := range g.sides {
 		g.sides[i].spare = spare[i]
 	}
+	g.lists = lists
 	gatheredPool.Put(g)
 }
 
@@ -248,9 +252,10 @@ func (t *Tape) release() {
 	}
 }
 
-// Done hands over the finished record: heads, times, frames, outcome. What it
-// points to must not change any more; reading it stays allowed. Bodies' bytes
-// in it are ignored where the tape was given some.
+// Done hands over the finished record: heads, times, frames, outcome. x and the
+// arrays of its headers and frames are the caller's again when it returns; what else
+// it points to must not change any more. Bodies' bytes in it are ignored where the
+// tape was given some.
 func (t *Tape) Done(x *fixtures.Exchange) {
 	if t == nil {
 		return
@@ -262,6 +267,7 @@ func (t *Tape) Done(x *fixtures.Exchange) {
 	}
 	t.done = true
 	t.x = *x
+	t.lists.take(&t.x)
 	for i := range t.sides { // of a known body, only the beginning came
 		if s := &t.sides[i]; s.known != nil && s.total != s.known.size {
 			t.differs(i)
