@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/understudy-proxy/understudy/fixtures"
 	"github.com/understudy-proxy/understudy/fixtures/cassette"
@@ -42,7 +43,8 @@ type spool interface {
 type files struct {
 	dir    string
 	lines  *os.File
-	size   int64 // of the whole lines
+	size   atomic.Int64 // of the whole lines
+	cached int64        // from where on lines may be in the page cache; sync's alone
 	unlock func() error
 
 	mu    sync.Mutex
@@ -52,11 +54,11 @@ type files struct {
 func (d *files) write(p []byte) error {
 	n, err := d.lines.Write(p)
 	if err == nil {
-		d.size += int64(n)
+		d.size.Add(int64(n))
 		return nil
 	}
 	// Half a line must not stay: it would look like a crash.
-	if cut := d.lines.Truncate(d.size); cut != nil {
+	if cut := d.lines.Truncate(d.size.Load()); cut != nil {
 		err = errors.Join(err, cut)
 	}
 	return err
@@ -69,8 +71,20 @@ func (d *files) sync() error {
 	if err := d.syncBodies(); err != nil {
 		return err
 	}
-	return d.lines.Sync()
+	size := d.size.Load()
+	if err := d.lines.Sync(); err != nil {
+		return err
+	}
+	if size-d.cached >= 2*uncacheLag {
+		uncache(d.lines, d.cached, size)
+		d.cached = size - uncacheLag
+	}
+	return nil
 }
+
+// uncacheLag is how much before the end of what was let go of is let go of again: a
+// piece of the page cache that lines were still added to stayed then.
+const uncacheLag = 1 << 20
 
 func (d *files) body(h fixtures.Header, red *redact.Redactor) (spool, error) {
 	w, err := cassette.NewBody(d.dir, red, h)
@@ -120,7 +134,7 @@ func (d *files) syncBodies() error {
 	for worker := range errs {
 		all.Go(func() { // awaited below
 			for i := worker; i < len(paths); i += len(errs) {
-				if err := syncPath(paths[i]); err != nil {
+				if err := syncBody(paths[i]); err != nil {
 					errs[worker] = err
 					return
 				}
@@ -134,7 +148,19 @@ func (d *files) syncBodies() error {
 	return syncPath(filepath.Join(d.dir, cassette.BodiesDir))
 }
 
-// syncPath syncs a file or directory.
+// syncBody syncs a body's file, which will not be read while the recording lasts.
+func syncBody(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	if err = f.Sync(); err == nil {
+		uncache(f, 0, 0)
+	}
+	return errors.Join(err, f.Close())
+}
+
+// syncPath syncs a directory.
 func syncPath(path string) error {
 	f, err := os.Open(path)
 	if err != nil {
@@ -190,7 +216,9 @@ func openCassette(dir string, o *Options) (d *files, m *cassette.Manifest, base 
 		return nil, nil, 0, err
 	}
 	// The manifest, written next, syncs the directory and with it this name.
-	return &files{dir: dir, lines: lines, size: info.Size(), unlock: unlock}, m, base, nil
+	d = &files{dir: dir, lines: lines, cached: info.Size(), unlock: unlock}
+	d.size.Store(info.Size())
+	return d, m, base, nil
 }
 
 // inspect reports whether dir holds a recording. A directory that holds neither
