@@ -361,6 +361,34 @@ func TestSyncsWhileDirtyOnly(t *testing.T) {
 	})
 }
 
+// Much that was written is synced before its time, lines and bodies alike.
+func TestSyncsMuchAtOnce(t *testing.T) {
+	for what, body := range map[string]int{"lines": 200_000, "bodies": 300_000} {
+		synctest.Test(t, func(t *testing.T) {
+			begun := time.Now()
+			var syncs []time.Duration
+			d := &memory{onSync: func() { syncs = append(syncs, time.Since(begun)) }}
+			r, stop := start(t, d, Options{SyncEvery: time.Minute})
+			written := 0
+			for n := 0; len(syncs) < 3; n++ {
+				written += body
+				if n > 3*syncAt/body+10 {
+					t.Fatalf("%s: %d bytes written, syncs at %v, want 3", what, written, syncs)
+				}
+				record(r, sample(n+1), "", fmt.Sprintf("%0*d", body, n))
+				time.Sleep(10 * time.Millisecond)
+				synctest.Wait()
+			}
+			if written < 3*syncAt {
+				t.Errorf("%s: %d bytes written at the third sync, want %d", what, written, 3*syncAt)
+			}
+			if err := stop(); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+}
+
 // A recording that is killed must still say that it had dropped something.
 func TestManifestTellsOfDropsWhileRunning(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
