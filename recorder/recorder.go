@@ -3,6 +3,7 @@ package recorder
 import (
 	"context"
 	"fmt"
+	"hash/maphash"
 	"maps"
 	"sync"
 
@@ -128,7 +129,10 @@ func (r *Recorder) Begin(x *fixtures.Exchange) *Tape {
 // everything handed over by then is on the disk; what is still under way then is
 // counted as lost. Its error is what stopped the recording early, if anything did.
 func (r *Recorder) Run(ctx context.Context) error {
-	return (&writer{r: r, spooling: map[*Tape]bool{}, stored: map[string]bool{}, synced: make(chan error, 1)}).run(ctx)
+	return (&writer{
+		r: r, spooling: map[*Tape]bool{}, stored: map[string]bool{}, synced: make(chan error, 1),
+		again: again{budget: &r.budget, seed: maphash.MakeSeed()},
+	}).run(ctx)
 }
 
 // Stats returns the numbers at this moment.

@@ -39,6 +39,7 @@ type writer struct {
 	done    int    // exchanges that left the queue, not told yet
 
 	joined [2][]byte // bodies that came in several chunks; used again
+	again  again
 
 	dirtySince time.Time  // when the oldest unsynced line was encoded; zero for none
 	dirty      int64      // bytes written that no sync has begun for
@@ -158,14 +159,15 @@ func (w *writer) encode(t *Tape) Reason {
 	// may stand there too, are still known.
 	w.spillRest(t, request, &x.Request, nil)
 	w.spillRest(t, response, &x.Request, &x.Response)
+	answer := w.again.find(&x.Response)
 	if w.r.red != nil {
-		w.r.red.Exchange(x)
+		w.r.red.Answered(x, answer.known())
 	}
 	if t.lost == "" && (!w.store(t, request, &x.Request.Body, &x.Request.Header) ||
 		!w.store(t, response, &x.Response.Body, &x.Response.Header)) {
 		return LostDisk
 	}
-	line, err := cassette.EncodeExchange(w.buf, x)
+	line, err := cassette.EncodeAnswered(w.buf, x, answer.line(&x.Response.Body))
 	if err != nil {
 		if t.lost != "" {
 			return ""
@@ -173,6 +175,7 @@ func (w *writer) encode(t *Tape) Reason {
 		return LostEncoding
 	}
 	w.buf = line
+	w.again.learn(&answer, &x.Response.Body)
 	if t.lost == "" {
 		w.inBuf++
 	} else {
@@ -271,6 +274,7 @@ func (w *writer) end() error {
 		w.abort(t)
 	}
 	r.library.empty()
+	w.again.empty()
 	w.flush()
 	if w.syncing {
 		w.syncEnded(<-w.synced)
