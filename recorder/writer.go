@@ -25,7 +25,7 @@ const manifestEvery = 5 * time.Second
 // syncAt is how many bytes are synced before the time for it has come. What is synced
 // leaves the page cache, and what comes next takes its memory: with less of it on the
 // way, less is touched that is new. See uncache.
-const syncAt = 8 << 20
+const syncAt = 32 << 20
 
 // writer is the one goroutine that redacts, encodes and writes.
 type writer struct {
