@@ -214,7 +214,7 @@ func (w *writer) flush() {
 // writer does not wait for it: a busy disk may take a second for a sync, and
 // what is written meanwhile survives at least a SIGKILL.
 func (w *writer) syncIfDue() {
-	if w.dirtySince.IsZero() || w.syncing || w.failed != nil || w.dirty < syncAt && time.Since(w.dirtySince) < w.r.o.SyncEvery {
+	if w.dirtySince.IsZero() || w.syncing || w.failed != nil || w.dirty < w.r.syncAt && time.Since(w.dirtySince) < w.r.o.SyncEvery {
 		return
 	}
 	w.flush()
