@@ -19,7 +19,8 @@ type Options struct {
 	BinaryLimit int
 	// Budget bounds the bytes held in memory, under way and queued; 0 for
 	// 64 MiB. What does not fit is dropped and counted. An eighth of it may hold
-	// large bodies that came before, to know them when they come again.
+	// large bodies that came before, to know them when they come again, and some
+	// 1.5 MiB small ones.
 	Budget int64
 	// Queue bounds the finished exchanges that wait to be written; 0 for 8192.
 	// As many again may wait as mere names of dropped ones.
