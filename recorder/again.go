@@ -13,7 +13,7 @@ import (
 const (
 	leastAgain = 128
 	mostAgain  = 8 << 10
-	agains     = 64
+	againSlots = 64
 )
 
 // again knows small bodies of answers that came before, without a content coding, and in
@@ -22,7 +22,7 @@ const (
 type again struct {
 	budget *budget
 	seed   maphash.Seed
-	slots  [agains]smallBody // by hash
+	slots  [againSlots]smallBody // by hash
 }
 
 type smallBody struct {
@@ -48,7 +48,7 @@ func (g *again) find(p *fixtures.Response) (s sighting) {
 		return s
 	}
 	s.bytes, s.kind, s.hash = b, p.Header.Get("Content-Type"), maphash.Bytes(g.seed, b)
-	s.slot = &g.slots[s.hash%agains]
+	s.slot = &g.slots[s.hash%againSlots]
 	s.found = s.slot.kind == s.kind && bytes.Equal(s.slot.bytes, b)
 	return s
 }

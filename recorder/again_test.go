@@ -131,7 +131,7 @@ func TestAgainLearnsAtTheSecond(t *testing.T) {
 		see(fmt.Sprint(strings.Repeat(body, 10), n))
 		see(fmt.Sprint(strings.Repeat(body, 10), n))
 	}
-	if held, most := r.Stats().Held, int64(agains*mostAgain*3); held > most {
+	if held, most := r.Stats().Held, int64(againSlots*mostAgain*3); held > most {
 		t.Errorf("held = %d, want at most %d", held, most)
 	}
 	g.empty()
