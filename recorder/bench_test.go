@@ -2,6 +2,8 @@ package recorder
 
 import (
 	"fmt"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -34,23 +36,41 @@ func BenchmarkTape(b *testing.B) {
 	}
 }
 
-// All of it to a real disk: what one recorder can take in.
+// All of it to a real disk, with heads as they are: what one recorder can take in.
+// The first two are the same body each time, the last is another each time.
 func BenchmarkRecord(b *testing.B) {
+	long := `{"id":17,"note":"` + strings.Repeat("x", 1000) + `"}`
+	dense := `{"id":17,"items":[` + strings.Repeat(`{"sku":"a-1","n":3},`, 50) + `0]}`
+	b.Run("long string", func(b *testing.B) { benchmarkRecord(b, func(int) string { return long }) })
+	b.Run("dense", func(b *testing.B) { benchmarkRecord(b, func(int) string { return dense }) })
+	b.Run("differing", func(b *testing.B) {
+		benchmarkRecord(b, func(n int) string { return `{"n":` + strconv.Itoa(n) + `,` + dense[1:] })
+	})
+}
+
+func benchmarkRecord(b *testing.B, body func(n int) string) {
 	r, err := New(b.TempDir(), Options{})
 	if err != nil {
 		b.Fatal(err)
 	}
 	stop := run(r)
-	body := make([]byte, 1024)
-	for i := range body {
-		body[i] = 'a' + byte(i%26)
-	}
+	request := fixtures.Header{{Name: "Host", Value: "127.0.0.1:7811"}, {Name: "User-Agent", Value: "wrk/4.1.0"}, {Name: "Accept", Value: "*/*"}}
+	response := fixtures.Header{{Name: "Server", Value: "nginx/1.22.1"}, {Name: "Date", Value: "Thu, 26 Nov 2026 09:00:00 GMT"},
+		{Name: "Content-Type", Value: "application/json"}, {Name: "Connection", Value: "keep-alive"}}
+	frames := []fixtures.Frame{{At: 123456}}
+	x := sample(0)
 	b.ReportAllocs()
-	for b.Loop() {
-		for r.Stats().Waiting > 4000 { // never drop: the writer is what is measured
+	for n := 0; b.Loop(); n++ {
+		for n%64 == 0 && r.Stats().Waiting > 4000 { // never drop: the writer is what is measured
 			time.Sleep(100 * time.Microsecond)
 		}
-		record(r, sample(1), "", string(body))
+		p := body(n)
+		x.ID, x.Request.Header, x.Response.Header = 0, request, response
+		frames[0].Size = len(p)
+		x.Response.Body.Frames = frames
+		t := r.Begin(x)
+		t.ResponseBody([]byte(p))
+		t.Done(x)
 	}
 	if err := stop(); err != nil {
 		b.Fatal(err)
