@@ -134,7 +134,7 @@ func (d *files) syncBodies() error {
 	for worker := range errs {
 		all.Go(func() { // awaited below
 			for i := worker; i < len(paths); i += len(errs) {
-				if err := syncBody(paths[i]); err != nil {
+				if err := syncPath(paths[i]); err != nil {
 					errs[worker] = err
 					return
 				}
@@ -148,19 +148,7 @@ func (d *files) syncBodies() error {
 	return syncPath(filepath.Join(d.dir, cassette.BodiesDir))
 }
 
-// syncBody syncs a body's file, which will not be read while the recording lasts.
-func syncBody(path string) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	if err = f.Sync(); err == nil {
-		uncache(f, 0, 0)
-	}
-	return errors.Join(err, f.Close())
-}
-
-// syncPath syncs a directory.
+// syncPath syncs a file or directory.
 func syncPath(path string) error {
 	f, err := os.Open(path)
 	if err != nil {

@@ -26,7 +26,7 @@ type Options struct {
 	// As many again may wait as mere names of dropped ones.
 	Queue int
 	// SyncEvery bounds how long something written may wait for an fsync; 0 for
-	// 500 ms. Much that is written waits less.
+	// 500 ms.
 	SyncEvery time.Duration
 	// Tool is the program's name and version, for the manifest.
 	Tool string

@@ -21,7 +21,6 @@ type Recorder struct {
 	base     uint64 // added to IDs: the highest that was there already
 	budget   budget
 	library  library
-	syncAt   int64 // see the constant
 
 	wake chan struct{} // holds one token while the queue is not empty
 	full chan struct{} // holds one while the queue should not grow any more
@@ -88,7 +87,6 @@ func newRecorder(d disk, m *cassette.Manifest, o Options) *Recorder {
 	r := &Recorder{
 		o: o, disk: d, manifest: m,
 		budget: budget{limit: o.Budget},
-		syncAt: syncAt,
 		wake:   make(chan struct{}, 1),
 		full:   make(chan struct{}, 1),
 		counts: Stats{Dropped: map[Reason]uint64{}},

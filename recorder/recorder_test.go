@@ -361,36 +361,6 @@ func TestSyncsWhileDirtyOnly(t *testing.T) {
 	})
 }
 
-// Much that was written is synced before its time, lines and bodies alike.
-func TestSyncsMuchAtOnce(t *testing.T) {
-	const many = 2 << 20
-	for what, body := range map[string]int{"lines": 20_000, "bodies": 300_000} {
-		synctest.Test(t, func(t *testing.T) {
-			syncs := 0
-			d := &memory{onSync: func() { syncs++ }}
-			o := Options{SyncEvery: time.Minute}.withDefaults()
-			r := newRecorder(d, cassette.NewManifest("test", time.Unix(1e9, 0), o.Redaction), o)
-			r.syncAt = many
-			stop := run(r)
-			written := 0
-			for n := 0; syncs < 3; n++ {
-				if written += body; written > 3*many+10*body {
-					t.Fatalf("%s: %d bytes written, syncs = %d, want 3", what, written, syncs)
-				}
-				record(r, sample(n+1), "", fmt.Sprint(n, strings.Repeat("x", body)))
-				time.Sleep(10 * time.Millisecond)
-				synctest.Wait()
-			}
-			if written < 3*many-3*many/10 { // heads are written, too
-				t.Errorf("%s: bodies of %d bytes written at the third sync, want %d with their heads", what, written, 3*many)
-			}
-			if err := stop(); err != nil {
-				t.Fatal(err)
-			}
-		})
-	}
-}
-
 // A recording that is killed must still say that it had dropped something.
 func TestManifestTellsOfDropsWhileRunning(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

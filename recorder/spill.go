@@ -146,11 +146,8 @@ func (w *writer) store(t *Tape, i int, b *fixtures.Body, head *fixtures.Header) 
 	if s.spilled {
 		*head = redact.Resized(h, s.total, b.Size)
 	}
-	if !w.stored[b.File] {
-		w.dirty += b.Size
-		if len(w.stored) < maxStored {
-			w.stored[b.File] = true
-		}
+	if len(w.stored) < maxStored {
+		w.stored[b.File] = true
 	}
 	if s.spilled && len(taken) == 0 && s.key != (bodyKey{}) && w.r.library.came(&s.key, b.File, b.Size, s.kept) {
 		s.kept = nil

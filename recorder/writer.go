@@ -22,11 +22,6 @@ const gatherFor = 5 * time.Millisecond
 // so that a recording which is killed still says how much it had dropped.
 const manifestEvery = 5 * time.Second
 
-// syncAt is how many bytes are synced before the time for it has come. What is synced
-// leaves the page cache, and what comes next takes its memory: with less of it on the
-// way, less is touched that is new. See uncache.
-const syncAt = 32 << 20
-
 // writer is the one goroutine that redacts, encodes and writes.
 type writer struct {
 	r        *Recorder
@@ -42,7 +37,6 @@ type writer struct {
 	again  again
 
 	dirtySince time.Time  // when the oldest unsynced line was encoded; zero for none
-	dirty      int64      // bytes written that no sync has begun for
 	syncing    bool       // a sync is under way, in a goroutine of its own
 	synced     chan error // its result
 	told       uint64     // drops that the manifest knows of
@@ -198,7 +192,6 @@ func (w *writer) flush() {
 		}
 	}
 	if w.failed == nil {
-		w.dirty += int64(len(w.buf))
 		w.r.kept(w.inBuf)
 		w.r.manifest.Counts.Exchanges += w.inBuf + w.namesIn
 	} else {
@@ -214,11 +207,11 @@ func (w *writer) flush() {
 // writer does not wait for it: a busy disk may take a second for a sync, and
 // what is written meanwhile survives at least a SIGKILL.
 func (w *writer) syncIfDue() {
-	if w.dirtySince.IsZero() || w.syncing || w.failed != nil || w.dirty < w.r.syncAt && time.Since(w.dirtySince) < w.r.o.SyncEvery {
+	if w.dirtySince.IsZero() || w.syncing || w.failed != nil || time.Since(w.dirtySince) < w.r.o.SyncEvery {
 		return
 	}
 	w.flush()
-	w.dirtySince, w.dirty = time.Time{}, 0
+	w.dirtySince = time.Time{}
 	w.syncing = true
 	go func() { w.synced <- w.r.disk.sync() }() // owned by the writer, which awaits the result
 	w.tellDrops()
