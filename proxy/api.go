@@ -19,6 +19,8 @@ type Exchange struct {
 	// Answer's Source, "" if nobody did. It is "upstream" also where that was
 	// asked and did not answer, or was not heard.
 	Source string
+	// Room is where the Responder may make its answer.
+	Room fixtures.Room
 	// Miss is set where replay had no answer.
 	Miss *fixtures.MissError
 	// Recording is false where the exchange is not being recorded.

@@ -34,7 +34,7 @@ func (p *player) NeedsBody(x *proxy.Exchange) bool {
 func (p *player) Respond(x *proxy.Exchange) (*fixtures.Answer, error) {
 	var nearest *fixtures.MissError
 	for _, d := range p.decks {
-		answer, err := d.Respond(&x.Request, x.Client)
+		answer, err := d.RespondIn(&x.Room, &x.Request, x.Client)
 		if err == nil {
 			return answer, nil
 		}
