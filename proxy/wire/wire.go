@@ -182,8 +182,8 @@ type Response struct {
 	// some of it can be read without waiting; one ReadHere(room func(n int) []byte)
 	// (part []byte, err error), which reads as Read does, into a buffer of at least n
 	// bytes that it asks for, but only what is there whole, and never waits; and one
-	// Release(), which may be called once after Close: it gives the Response and the array of Header back to be
-	// used again, and neither may be touched from then on.
+	// Release(), which may be called once after Close: it gives the Response and the
+	// array of Header back to be used again, and neither may be touched from then on.
 	Body    io.ReadCloser
 	Length  int64 // 0 for none, -1 where it is unknown
 	Chunked bool
