@@ -27,24 +27,15 @@ func (p *askedPart) observe(s *served, e *Exchange, h heads) {
 	if p.series == nil {
 		p.hosts, p.series = map[string]string{}, map[clientKey]*buckets{}
 	}
-	host, ok := p.hosts[e.UpstreamHost]
-	if !ok {
-		var scratch [128]byte
-		if host = valid(s.hosts.get(append(scratch[:0], e.UpstreamHost...))); host == e.UpstreamHost {
-			p.hosts[host] = host
-		}
-	}
+	var scratch [128]byte
+	host := remembered(p.hosts, s.hosts, append(scratch[:0], e.UpstreamHost...))
 	k := clientKey{host, e.UpstreamPort, h}
 	if host == Overflow || len(k.port) > 5 || !utf8.ValidString(k.port) {
 		k.port = Overflow
 	}
 	one := p.series[k]
 	if one == nil {
-		k = s.admitAsked(k)
-		if one = p.series[k]; one == nil {
-			one = &buckets{}
-			p.series[k] = one
-		}
+		one = entry(p.series, s.admitAsked(k))
 	}
 	one.add(e.Upstream.Seconds(), durationBuckets)
 	p.all.add(e.Upstream.Seconds(), durationBuckets)
@@ -66,12 +57,7 @@ func (s *served) admitAsked(k clientKey) clientKey {
 func (p *askedPart) join(o *askedPart) {
 	p.all.join(&o.all)
 	for k, one := range o.series {
-		sum := p.series[k]
-		if sum == nil {
-			sum = &buckets{}
-			p.series[k] = sum
-		}
-		sum.join(one)
+		entry(p.series, k).join(one)
 	}
 }
 
@@ -90,13 +76,10 @@ func (s *served) fire(p *servedPart, rules []string) {
 		if n == nil {
 			var scratch [128]byte
 			rule = valid(s.rules.get(append(scratch[:0], rule...)))
-			if n = p.fired[rule]; n == nil {
-				if p.fired == nil {
-					p.fired = map[string]*uint64{}
-				}
-				n = new(uint64)
-				p.fired[rule] = n
+			if p.fired == nil {
+				p.fired = map[string]*uint64{}
 			}
+			n = entry(p.fired, rule)
 		}
 		*n++
 	}

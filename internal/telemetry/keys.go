@@ -94,3 +94,25 @@ func (k *servedKey) labels() [6]string {
 	method, status, version, scheme, errorType := k.texts()
 	return [6]string{method, status, k.route, version, scheme, errorType}
 }
+
+// remembered returns text as a label's value, Overflow beyond the bound of all. seen has
+// those that a part of the counters got before, which need not be asked for again.
+func remembered(seen map[string]string, all *bounded, text []byte) string {
+	value, ok := seen[string(text)]
+	if !ok {
+		if value = valid(all.get(text)); value == string(text) {
+			seen[value] = value
+		}
+	}
+	return value
+}
+
+// entry returns what is under k, new where there was nothing.
+func entry[K comparable, V any](m map[K]*V, k K) *V {
+	v := m[k]
+	if v == nil {
+		v = new(V)
+		m[k] = v
+	}
+	return v
+}

@@ -152,19 +152,10 @@ func (s *served) observe(e *Exchange) {
 			p.asked.observe(s, e, k.heads)
 		}
 		s.fire(p, e.Fired)
-		var ok bool
-		if k.route, ok = p.routes[string(route)]; !ok {
-			if k.route = valid(s.routes.get(route)); k.route == string(route) {
-				p.routes[k.route] = k.route
-			}
-		}
+		k.route = remembered(p.routes, s.routes, route)
 		one := p.series[k]
 		if one == nil {
-			k = s.admit(k)
-			if one = p.series[k]; one == nil {
-				one = &servedSeries{}
-				p.series[k] = one
-			}
+			one = entry(p.series, s.admit(k))
 		}
 		one.duration.add(e.Duration.Seconds(), durationBuckets)
 		one.in.add(float64(e.RequestBytes), sizeBuckets)
@@ -194,12 +185,7 @@ func (s *served) Collect(ch chan<- prometheus.Metric) {
 			fired[rule] += *n
 		}
 		for k, one := range p.series {
-			labels := k.labels()
-			sum := series[labels]
-			if sum == nil {
-				sum = &servedSeries{}
-				series[labels] = sum
-			}
+			sum := entry(series, k.labels())
 			sum.duration.join(&one.duration)
 			sum.in.join(&one.in)
 			sum.out.join(&one.out)
