@@ -25,11 +25,13 @@ const burnVariable = "UNDERSTUDY_INTERNAL_GATE_BURN"
 
 // burnSource is put into the copy of package proxy that the slower program is built
 // from. Requests pay it, a few of them for their neighbours: asking the clock costs, too.
-// Nobody waits for one that burns: parking and waking would be a cost on top.
+// Nobody waits for one that burns: parking and waking would be a cost on top. What it
+// burns is its thread's time: the process's has that of others, which work meanwhile.
 const burnSource = `package proxy
 
 import (
 	"os"
+	"runtime"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -46,9 +48,9 @@ var burning struct {
 
 var burnShare, _ = strconv.ParseFloat(os.Getenv("` + burnVariable + `"), 64)
 
-func used() time.Duration {
+func used(clock int32) time.Duration {
 	var ts unix.Timespec
-	_ = unix.ClockGettime(unix.CLOCK_PROCESS_CPUTIME_ID, &ts)
+	_ = unix.ClockGettime(clock, &ts)
 	return time.Duration(ts.Nano())
 }
 
@@ -58,13 +60,19 @@ func burn() {
 		return
 	}
 	defer b.Unlock()
-	from := used()
+	owed := time.Duration(burnShare*float64(used(unix.CLOCK_PROCESS_CPUTIME_ID)-b.burnt)) - b.burnt
+	if owed <= 0 {
+		return
+	}
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	from := used(unix.CLOCK_THREAD_CPUTIME_ID)
 	now := from
-	for float64(b.burnt+now-from) < burnShare*float64(from-b.burnt) {
+	for now-from < owed {
 		for i := 0; i < 1000; i++ {
 			sink += i
 		}
-		now = used()
+		now = used(unix.CLOCK_THREAD_CPUTIME_ID)
 	}
 	b.burnt += now - from
 }
