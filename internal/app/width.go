@@ -1,0 +1,27 @@
+package app
+
+import (
+	"context"
+	"runtime"
+
+	"go.uber.org/zap"
+
+	"github.com/understudy-proxy/understudy/internal/width"
+)
+
+// keepWidth keeps Go's scheduler as wide as the machine can spare until ctx ends.
+// Where that is not to be, or cannot be, the width is the runtime's: nothing
+// depends on it but speed, so it is no error.
+func (p *parts) keepWidth(ctx context.Context) {
+	keeper, err := width.New(func(c width.Change) {
+		if e := p.log.Check(zap.DebugLevel, "scheduler's width"); e != nil {
+			e.Write(zap.Int("processors", c.Width), zap.Bool("narrow", c.Narrow), zap.Float64("idle", c.Idle), zap.Float64("used", c.Used))
+		}
+	})
+	if err == nil {
+		err = keeper.Run(ctx)
+	}
+	if err != nil {
+		p.log.Debug("the scheduler's width is left as it is", zap.Int("processors", runtime.GOMAXPROCS(0)), zap.Error(err))
+	}
+}

@@ -1,0 +1,119 @@
+package width
+
+import (
+	"math"
+	"time"
+)
+
+// Bounds in processors. By measuring, two processors shared with wrk and nginx: a
+// run that is better off narrow leaves 0.0–0.5 idle wide and as much narrow, one
+// connection 0.7–0.9 either way. Single samples stray by 0.3.
+const (
+	scarce = 0.5  // idle in the whole machine: less is a full machine
+	spare  = 0.75 // likewise: from here on there is one to be had
+	work   = 0.25 // used by this program: less is not worth a change
+	rest   = 0.05 // likewise: less is no work at all
+	slack  = 0.15 // what is used beyond a whole number and saved by being narrow
+	filled = 0.95 // of the width: more is to be had only by widening
+)
+
+const (
+	window = 3 // samples that are judged together
+	// quiet is how long a narrow program may have nothing to do.
+	quiet = 10 * time.Second
+	// A narrow time shorter than brief, ended with work still there, was a
+	// mistake. The next one waits for firstWait, and twice as long each time.
+	brief     = 5 * time.Second
+	firstWait = time.Second
+	lastWait  = 64 * time.Second
+)
+
+// sample is what was seen over a time.
+type sample struct {
+	took time.Duration
+	idle time.Duration // of all of the machine's processors together
+	used time.Duration // processor time of this program
+}
+
+// of is a part of the sample's time, in processors.
+func (s sample) of(part time.Duration) float64 { return float64(part) / float64(s.took) }
+
+// policy decides on the width. The zero policy is wide. It sees time pass by its
+// samples alone.
+type policy struct {
+	width int // 0 is wide: all that the runtime takes
+	awake bool
+
+	seen  [window]sample
+	count int // of seen, in turn, since the last change or rest
+
+	now       time.Duration
+	changedAt time.Duration
+	workedAt  time.Duration
+	notBefore time.Duration // of narrowing
+	wait      time.Duration // the last one after a mistake; 0 for none
+}
+
+// next takes a sample and returns the width from now on, 0 for wide. Full is what
+// wide means.
+func (p *policy) next(full int, s sample) int {
+	if s.took <= 0 {
+		return p.width
+	}
+	p.now += s.took
+	if s.of(s.used) >= rest {
+		p.workedAt = p.now
+	}
+	if p.width == 0 && (p.workedAt < p.now || !p.awake) {
+		p.awake = p.workedAt == p.now
+		p.count = 0 // what began within the sample is not all in it
+		return 0
+	}
+	p.seen[p.count%window] = s
+	p.count++
+	if p.count < window {
+		return p.width
+	}
+	idle, used := p.judged()
+	switch want := max(1, int(math.Ceil(used-slack))); {
+	case p.width == 0:
+		if idle < scarce && used >= work && want < full && p.now >= p.notBefore {
+			p.change(want)
+		}
+	case idle >= spare, idle >= scarce && used >= filled*float64(p.width):
+		p.widen(s.of(s.used) >= work)
+	case p.now-p.workedAt >= quiet:
+		p.widen(false)
+	}
+	return p.width
+}
+
+// judged is what was idle and used over the window, in processors.
+func (p *policy) judged() (idle, used float64) {
+	var all sample
+	for _, s := range p.seen {
+		all.took += s.took
+		all.idle += s.idle
+		all.used += s.used
+	}
+	return all.of(all.idle), all.of(all.used)
+}
+
+// widen ends a narrow time. Working says that there is still work.
+func (p *policy) widen(working bool) {
+	switch {
+	case p.now-p.changedAt >= brief:
+		p.wait = 0
+	case working:
+		p.wait = min(max(firstWait, 2*p.wait), lastWait)
+		p.notBefore = p.now + p.wait
+	}
+	p.change(0)
+}
+
+func (p *policy) change(width int) {
+	p.width, p.changedAt, p.count = width, p.now, 0
+}
+
+// resting is whether there is nothing to look at closely.
+func (p *policy) resting() bool { return p.width == 0 && !p.awake }
