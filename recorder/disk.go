@@ -46,6 +46,7 @@ type files struct {
 	size   atomic.Int64 // of the whole lines
 	cached int64        // from where on lines may be in the page cache; sync's alone
 	unlock func() error
+	syncer *syncer // sync's alone, until close
 
 	mu    sync.Mutex
 	fresh []string // body files that are not synced yet, by path
@@ -72,7 +73,7 @@ func (d *files) sync() error {
 		return err
 	}
 	size := d.size.Load()
-	if err := d.lines.Sync(); err != nil {
+	if err := d.syncer.sync(d.lines); err != nil {
 		return err
 	}
 	if size-d.cached >= 2*uncacheLag {
@@ -114,10 +115,6 @@ func (s *fileSpool) Commit(b *fixtures.Body, there func(sha string) bool) ([]str
 	return taken, err
 }
 
-// syncsAtOnce is how many body files are synced together: file systems put
-// what waits at one moment into one commit of their journal.
-const syncsAtOnce = 16
-
 // syncBodies makes the bodies stored since the last call survive a power cut.
 func (d *files) syncBodies() error {
 	d.mu.Lock()
@@ -129,37 +126,35 @@ func (d *files) syncBodies() error {
 	}
 	slices.Sort(paths)
 	paths = slices.Compact(paths)
-	errs := make([]error, min(len(paths), syncsAtOnce))
-	var all sync.WaitGroup
-	for worker := range errs {
-		all.Go(func() { // awaited below
-			for i := worker; i < len(paths); i += len(errs) {
-				if err := syncPath(paths[i]); err != nil {
-					errs[worker] = err
-					return
-				}
-			}
-		})
+	for some := range slices.Chunk(paths, syncsAtOnce) {
+		if err := d.syncPaths(some); err != nil {
+			return err
+		}
 	}
-	all.Wait()
-	if err := errors.Join(errs...); err != nil {
-		return err
-	}
-	return syncPath(filepath.Join(d.dir, cassette.BodiesDir))
+	return d.syncPaths([]string{filepath.Join(d.dir, cassette.BodiesDir)})
 }
 
-// syncPath syncs a file or directory.
-func syncPath(path string) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return err
+// syncPaths syncs files or directories, syncsAtOnce at most.
+func (d *files) syncPaths(paths []string) (err error) {
+	opened := make([]*os.File, 0, len(paths))
+	defer func() {
+		for _, f := range opened {
+			err = errors.Join(err, f.Close())
+		}
+	}()
+	for _, path := range paths {
+		f, err := os.Open(path)
+		if err != nil {
+			return err
+		}
+		opened = append(opened, f)
 	}
-	return errors.Join(f.Sync(), f.Close())
+	return d.syncer.sync(opened...)
 }
 
 func (d *files) manifest(m *cassette.Manifest) error { return cassette.WriteManifest(d.dir, m) }
 
-func (d *files) close() error { return errors.Join(d.lines.Close(), d.unlock()) }
+func (d *files) close() error { return errors.Join(d.syncer.close(), d.lines.Close(), d.unlock()) }
 
 // openCassette makes dir ready to be recorded into. base is the highest ID that
 // is there already.
@@ -204,7 +199,7 @@ func openCassette(dir string, o *Options) (d *files, m *cassette.Manifest, base 
 		return nil, nil, 0, err
 	}
 	// The manifest, written next, syncs the directory and with it this name.
-	d = &files{dir: dir, lines: lines, cached: info.Size(), unlock: unlock}
+	d = &files{dir: dir, lines: lines, cached: info.Size(), unlock: unlock, syncer: newSyncer()}
 	d.size.Store(info.Size())
 	return d, m, base, nil
 }
