@@ -22,7 +22,8 @@ const (
 	// quiet is how long a narrow program may have nothing to do.
 	quiet = 10 * time.Second
 	// A narrow time shorter than brief, ended with work still there, was a
-	// mistake. The next one waits for firstWait, and twice as long each time.
+	// mistake. The next one waits for firstWait, and twice as long each time the
+	// same work asks for it again.
 	brief     = 5 * time.Second
 	firstWait = time.Second
 	lastWait  = 64 * time.Second
@@ -51,7 +52,7 @@ type policy struct {
 	changedAt time.Duration
 	workedAt  time.Duration
 	notBefore time.Duration // of narrowing
-	wait      time.Duration // the last one after a mistake; 0 for none
+	wait      time.Duration // the last one after a mistake, 0 for none
 }
 
 // next takes a sample and returns the width from now on, 0 for wide. Full is what
@@ -78,6 +79,9 @@ func (p *policy) next(full int, s sample) int {
 	switch want := max(1, int(math.Ceil(used-slack))); {
 	case p.width == 0:
 		if idle < scarce && used >= work && want < full && p.now >= p.notBefore {
+			if p.now-p.notBefore >= brief {
+				p.wait = 0 // it was wide long enough to be other work
+			}
 			p.change(want)
 		}
 	case idle >= spare, idle >= scarce && used >= filled*float64(p.width):
@@ -102,9 +106,9 @@ func (p *policy) judged() (idle, used float64) {
 // widen ends a narrow time. Working says that there is still work.
 func (p *policy) widen(working bool) {
 	switch {
-	case p.now-p.changedAt >= brief:
+	case !working, p.now-p.changedAt >= brief:
 		p.wait = 0
-	case working:
+	default:
 		p.wait = min(max(firstWait, 2*p.wait), lastWait)
 		p.notBefore = p.now + p.wait
 	}

@@ -82,6 +82,21 @@ func TestPolicyBacksOff(t *testing.T) {
 	}
 }
 
+// Loads that come and go are no mistakes: each is narrow within a second.
+func TestPolicyFollowsLoads(t *testing.T) {
+	var p policy
+	for n := range 20 {
+		for _, s := range []stretch{{10, 0.3, 0.9}, {5, 0.8, 0.55}, {60, 0.8, 0.55}} {
+			for range s.samples {
+				p.next(2, s.sample())
+			}
+			if want := map[int]int{10: 1}[s.samples]; p.width != want {
+				t.Fatalf("load %d: width after %v = %d, want %d", n, s, p.width, want)
+			}
+		}
+	}
+}
+
 // Time that stands still, or runs back, says nothing.
 func TestPolicyWithoutTime(t *testing.T) {
 	var p policy
