@@ -97,7 +97,7 @@ func TestKeeper(t *testing.T) {
 		m := newModel()
 		told, stop := keep(t, m)
 		m.pass(10*time.Second, 2, 0)
-		m.pass(time.Second, 0.25, 0.875)
+		m.pass(2*time.Second, 0.25, 0.875)
 		if got := m.full(); got != 1 {
 			t.Errorf("width on a full machine = %d, want 1", got)
 		}
@@ -127,7 +127,7 @@ func TestKeeper(t *testing.T) {
 	})
 }
 
-// Without work it looks twice a second, and where there is nothing to choose likewise.
+// Without work it looks once a second, and where there is nothing to choose likewise.
 func TestKeeperRests(t *testing.T) {
 	for processors, used := range map[int]float64{2: 0, 1: 0.9} {
 		synctest.Test(t, func(t *testing.T) {
@@ -138,8 +138,8 @@ func TestKeeperRests(t *testing.T) {
 			if err := stop(); err != nil {
 				t.Errorf("Run = %v, want nil", err)
 			}
-			if m.reads != 21 {
-				t.Errorf("%d looks in ten seconds with %d processors, want 21", m.reads, processors)
+			if m.reads != 11 {
+				t.Errorf("%d looks in ten seconds with %d processors, want 11", m.reads, processors)
 			}
 		})
 	}
