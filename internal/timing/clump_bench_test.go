@@ -66,6 +66,7 @@ func BenchmarkClumps(b *testing.B) {
 		b.ReportMetric(µs(Quantile(l, 0.1)), name+"-p10-µs")
 		b.ReportMetric(µs(Quantile(l, 0.5)), name+"-p50-µs")
 		b.ReportMetric(µs(Quantile(l, 0.9)), name+"-p90-µs")
+		b.ReportMetric(µs(Quantile(l, 0.99)), name+"-p99-µs")
 	}
 	b.ReportMetric(µs(cpu)/float64(n), "cpu-µs")
 	b.ReportMetric(0, "ns/op")
