@@ -49,6 +49,9 @@ func (c *peekConn) Read(p []byte) (int, error) {
 // NetConn returns the connection below, for socket options.
 func (c *peekConn) NetConn() net.Conn { return c.Conn }
 
+// Ahead returns how many bytes were read ahead and are still to be read.
+func (c *peekConn) Ahead() int { return len(c.ahead) }
+
 // Plain returns the connection below, for writing.
 func (c *peekConn) Plain() net.Conn { return c.Conn }
 

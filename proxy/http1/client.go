@@ -68,6 +68,7 @@ type Conn struct {
 func NewConn(nc net.Conn, addr string) *Conn {
 	c := &Conn{nc: nc, addr: addr, peek: newPeeker(nc)}
 	c.src.nc = nc
+	c.src.rest()
 	c.out.init(nc)
 	return c
 }
@@ -146,7 +147,6 @@ func (c *Conn) RoundTrip(ctx context.Context, r *wire.Request) (*wire.Response, 
 	t := tripPool.Get().(*trip)
 	t.c, t.req, t.reused, t.lent = c, r, c.served.Load() > 0, true
 	t.watch(ctx)
-	c.src.open()
 	c.out.take()
 	err := t.send()
 	if err == nil {

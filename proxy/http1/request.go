@@ -15,6 +15,7 @@ type requestInfo struct {
 	keep    bool // an HTTP/1.0 client asked for a persistent connection
 	expect  bool // it waits for 100 (Continue)
 	connect bool
+	upgrade bool // it has an Upgrade field
 	head    bool
 }
 
@@ -64,6 +65,8 @@ func parseRequest(head string, lines int, r *wire.Request) (requestInfo, error) 
 				return in, bad("more than one Expect field")
 			}
 			in.expect, interim = true, fold(f.Value, "100-continue")
+		case upgradeField:
+			in.upgrade = true
 		case otherField:
 			if fold(f.Name, "Trailer") && announcesFraming(f.Value) {
 				return in, bad("Trailer announces a field that is not allowed there")

@@ -214,6 +214,9 @@ func (w *response) Hijack() (net.Conn, error) {
 	if w.ended {
 		return nil, errEnded
 	}
+	if w.c.watch.held != nil { // only who hijacks unasked comes here: see quick
+		return nil, errNotSwitched
+	}
 	w.c.watch.retire()
 	if err := w.note(w.c.out.flush()); err != nil {
 		return nil, err

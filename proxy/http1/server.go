@@ -59,6 +59,7 @@ func (s *Server) ServeConn(ctx context.Context, nc net.Conn, info *wire.Conn) er
 	c := &serverConn{srv: s, nc: nc, info: info, values: context.WithoutCancel(ctx)}
 	c.dl.nc = nc
 	c.src.nc, c.src.limit = nc, &c.dl
+	c.src.rest()
 	c.out.init(nc)
 	c.watch.src = &c.src
 	c.sock = sock.Of(nc)
@@ -66,7 +67,6 @@ func (s *Server) ServeConn(ctx context.Context, nc net.Conn, info *wire.Conn) er
 		_ = nc.Close()
 		return net.ErrClosed
 	}
-	c.src.open()
 	stop := context.AfterFunc(ctx, c.drain)
 	defer func() {
 		stop()
@@ -173,14 +173,26 @@ func (x *exchange) renew() *exchange {
 // serve is the connection's life.
 func (c *serverConn) serve() error {
 	for x := (&exchange{c: c}); ; x = x.renew() {
-		at, err := c.await()
-		if at.IsZero() {
-			return err
+		q := quick{c: c, x: x}
+		if d := c.src.direct; d != nil && c.src.buffered() == 0 && d.Steady() {
+			q.run()
+			switch x = q.x; {
+			case q.ended:
+				return q.err
+			case q.bad != nil:
+				return c.refuse(q.bad)
+			}
 		}
-		x.req.At = at
-		x.req.Header = x.fields
-		if err := c.readRequest(x); err != nil {
-			return c.refuse(err)
+		if !q.read {
+			at, err := c.await()
+			if at.IsZero() {
+				return err
+			}
+			x.req.At = at
+			x.req.Header = x.fields
+			if err := c.readRequest(x); err != nil {
+				return c.refuse(err)
+			}
 		}
 		keep, err := c.exchange(x)
 		if !keep {
@@ -200,11 +212,7 @@ func (c *serverConn) await() (at time.Time, err error) {
 	}
 	waited := c.src.buffered() == 0
 	if waited {
-		if c.srv.IdleTimeout > 0 {
-			c.dl.set(time.Now().Add(c.srv.IdleTimeout))
-		} else {
-			c.dl.set(noDeadline)
-		}
+		c.idleDeadline()
 		err := c.src.fill()
 		switch {
 		case err == nil:
@@ -219,6 +227,15 @@ func (c *serverConn) await() (at time.Time, err error) {
 		return c.sock.Arrived(), nil
 	}
 	return time.Now(), nil
+}
+
+// idleDeadline bounds the wait for a request's first byte.
+func (c *serverConn) idleDeadline() {
+	if c.srv.IdleTimeout > 0 {
+		c.dl.set(time.Now().Add(c.srv.IdleTimeout))
+	} else {
+		c.dl.set(noDeadline)
+	}
 }
 
 // setIdle notes that no request is under way; false when none is to begin.
@@ -305,6 +322,7 @@ func (c *serverConn) exchange(x *exchange) (keep bool, err error) {
 		}
 	}
 	c.dl.set(noDeadline)
+	c.src.rest() // the answer may be long in coming
 	c.watch.begin(&x.ctx, x.req.At)
 	c.srv.Handler.ServeWire(&x.ctx, &x.rw, &x.req)
 	if x.in.body != noBody {

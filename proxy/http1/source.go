@@ -27,6 +27,7 @@ var inPool = sync.Pool{New: func() any { return new([inBytes]byte) }}
 // in and that keeps what was read beyond them. One goroutine uses it at a time.
 type source struct {
 	nc     net.Conn
+	direct *sock.Conn // nc, or what is read in its place: see rest; else nil
 	pooled *[inBytes]byte
 	buf    []byte // pooled, or larger where a head did not fit
 	r, w   int    // buf[r:w] has been read and not been used
@@ -37,8 +38,32 @@ type source struct {
 	frozen bool      // do not touch nc: errNotBuffered instead
 }
 
-// open gets a buffer, unless there is one; free gives it back, and what is in
-// it is lost. Between the two the source may be used.
+// rest gives the buffer back where nothing is in it and the next read gets another
+// once there is something to read: from a *sock.Conn, which is nc, or below it with
+// the same bytes once those read ahead are used up.
+func (s *source) rest() {
+	if s.r < s.w {
+		return
+	}
+	if s.direct == nil {
+		s.direct = drained(s.nc)
+	}
+	if s.direct != nil {
+		s.free()
+	}
+}
+
+// Take and Drop make s the room for a read: see sock.Room.
+func (s *source) Take() []byte {
+	s.open()
+	return s.buf
+}
+
+// Drop gives back what Take took.
+func (s *source) Drop() { s.free() }
+
+// open gets a buffer, unless there is one; free gives it back, and what is in it is
+// lost. A source without one is empty, and may be used: fill opens it.
 func (s *source) open() {
 	if s.pooled == nil {
 		s.pooled = inPool.Get().(*[inBytes]byte)
@@ -64,7 +89,17 @@ func (s *source) take() []byte {
 
 // fill reads once into the buffer. It returns errLineTooLong when that is full.
 func (s *source) fill() error {
+	if s.frozen && s.err == nil {
+		return errNotBuffered
+	}
 	if s.r == s.w {
+		if s.direct != nil {
+			s.free()
+			n, err := s.read(nil)
+			s.w = n
+			return err
+		}
+		s.open()
 		s.r, s.w = 0, 0
 	} else if s.w == len(s.buf) && s.r > 0 {
 		s.w = copy(s.buf, s.buf[s.r:s.w])
@@ -80,8 +115,8 @@ func (s *source) fill() error {
 
 // fillAfter is fill once p has been written to nc, which is c. The buffer is empty.
 func (s *source) fillAfter(c *sock.Conn, p []byte) (sock.Sent, error) {
-	s.r, s.w = 0, 0
-	n, sent, err := c.ReadAfter(p, s.buf)
+	s.free()
+	n, sent, err := c.ReadAfter(p, s)
 	s.w = n
 	if n > 0 {
 		return sent, nil // an error that came along comes again
@@ -90,7 +125,8 @@ func (s *source) fillAfter(c *sock.Conn, p []byte) (sock.Sent, error) {
 	return sent, err
 }
 
-// read reads from the connection past the buffer. It returns n > 0 or an error.
+// read reads from the connection past the buffer; for a nil p into a new one, which
+// direct is there for. It returns n > 0 or an error.
 func (s *source) read(p []byte) (int, error) {
 	if s.err != nil {
 		return 0, s.err
@@ -99,7 +135,7 @@ func (s *source) read(p []byte) (int, error) {
 		return 0, errNotBuffered
 	}
 	for {
-		n, err := s.nc.Read(p)
+		n, err := s.once(p)
 		if n > 0 {
 			// An error that came along comes again.
 			return n, nil
@@ -116,6 +152,13 @@ func (s *source) read(p []byte) (int, error) {
 		s.err = err
 		return 0, err
 	}
+}
+
+func (s *source) once(p []byte) (int, error) {
+	if p == nil {
+		return s.direct.ReadInto(s)
+	}
+	return s.nc.Read(p)
 }
 
 // readHead consumes a head and its empty line, and returns it without that

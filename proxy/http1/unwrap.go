@@ -1,6 +1,10 @@
 package http1
 
-import "net"
+import (
+	"net"
+
+	"github.com/understudy-proxy/understudy/proxy/sock"
+)
 
 // netConner is a connection made of another, as *tls.Conn and sniffing doors are.
 type netConner interface{ NetConn() net.Conn }
@@ -37,10 +41,35 @@ func plainOf(nc net.Conn) net.Conn {
 	}
 }
 
+// aheadConn is a plainConn that tells how many bytes were read ahead and not handed
+// out yet: once there are none, reads may go to the one below, too.
+type aheadConn interface {
+	plainConn
+	Ahead() int
+}
+
+// drained finds the *sock.Conn below nc that may be read in its place; nil where there
+// is none, or while there are bytes that were read ahead.
+func drained(nc net.Conn) *sock.Conn {
+	for {
+		if c, ok := nc.(*sock.Conn); ok {
+			return c
+		}
+		a, ok := nc.(aheadConn)
+		if !ok || a.Ahead() > 0 {
+			return nil
+		}
+		nc = a.Plain()
+	}
+}
+
 // resetConn ends nc with RST: no FIN, no close_notify. What is still in the
 // kernel's send buffer is lost. Connections without TCP below are just closed.
 func resetConn(nc net.Conn) {
-	if t := tcpOf(nc); t != nil {
+	if c := sock.Of(nc); c != nil {
+		_ = c.SetLinger(0)
+		_ = c.Close() // not the TCP connection itself: see sock.Conn's Each
+	} else if t := tcpOf(nc); t != nil {
 		_ = t.SetLinger(0)
 		_ = t.Close()
 	}
@@ -82,6 +111,9 @@ func (c *leftoverConn) CloseWrite() error {
 
 // NetConn returns the connection below, for those who reach for its socket.
 func (c *leftoverConn) NetConn() net.Conn { return c.Conn }
+
+// Ahead returns how many bytes were read ahead and are still to be read.
+func (c *leftoverConn) Ahead() int { return len(c.rest) }
 
 // Plain returns the connection below, for writing.
 func (c *leftoverConn) Plain() net.Conn { return c.Conn }

@@ -3,6 +3,8 @@ package http1
 import (
 	"sync"
 	"time"
+
+	"github.com/understudy-proxy/understudy/proxy/sock"
 )
 
 const (
@@ -32,6 +34,16 @@ type watch struct {
 	timer   *time.Timer
 	armed   bool
 	reading chan struct{} // closed when the background read has ended
+	// held is the connection where the server itself is in a read of it while it
+	// serves: it is asked now and then in place of the background read.
+	held *sock.Conn
+}
+
+// hold has c asked in place of read; nil for no more.
+func (w *watch) hold(c *sock.Conn) {
+	w.mu.Lock()
+	w.held = c
+	w.mu.Unlock()
 }
 
 // begin makes the watch ready for a request; end is its counterpart.
@@ -85,9 +97,21 @@ func (w *watch) look() {
 		w.mu.Unlock()
 		return
 	}
-	if time.Since(w.since) < goneAfter {
+	age := time.Since(w.since)
+	if age < goneAfter {
 		w.arm(lookAgain)
 		w.mu.Unlock()
+		return
+	}
+	if w.held != nil {
+		ended := w.held.Ended()
+		if !ended {
+			w.arm(max(lookAgain, age/4))
+		}
+		w.mu.Unlock()
+		if ended {
+			w.leave()
+		}
 		return
 	}
 	done := make(chan struct{})

@@ -19,6 +19,7 @@ type Conn struct {
 	*net.TCPConn
 	in, out side
 	stamps  stamps
+	each    each
 }
 
 // Wrap returns nc as a *Conn where it is a *net.TCPConn, and nc itself
@@ -55,31 +56,48 @@ func (c *Conn) Read(p []byte) (int, error) {
 	s.one = p
 	err := s.raw.Read(s.call)
 	s.one = nil
+	return c.gave(s.n, s.errno, err)
+}
+
+// ReadInto reads once into what in lends.
+func (c *Conn) ReadInto(in Room) (int, error) {
+	s := &c.in
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.room = in
+	err := s.raw.Read(s.call)
+	s.room = nil
+	return c.gave(s.n, s.errno, err)
+}
+
+// gave is what Read returns where the raw read returned err and, where that is
+// nil, gave n and errno.
+func (c *Conn) gave(n int, errno syscall.Errno, err error) (int, error) {
 	switch {
 	case err != nil:
 		return 0, named(err, "read")
-	case s.errno != 0:
-		return 0, c.failed("read", s.errno)
-	case s.n == 0:
+	case errno != 0:
+		return 0, c.failed("read", errno)
+	case n == 0:
 		return 0, io.EOF
 	}
-	return s.n, nil
+	return n, nil
 }
 
-// ReadAfter writes all of out and then reads once into in. That both are known
+// ReadAfter writes all of out and then reads once into what in lends. That both are known
 // at once spares a call: a read before anything can have come is of no use, but
 // to the netpoller, which must be told to wait before the answer can be there.
 //
 // Bytes that came unasked, before, may be noticed only with the next: the caller
 // knows that the other side speaks only when it is spoken to. What became of the
 // write is in Sent, whatever the read gave.
-func (c *Conn) ReadAfter(out, in []byte) (int, Sent, error) {
+func (c *Conn) ReadAfter(out []byte, in Room) (int, Sent, error) {
 	s := &c.in
 	s.mu.Lock()
-	s.one, s.first, s.sentAt = in, out, time.Time{}
+	s.room, s.first, s.sentAt = in, out, time.Time{}
 	err := s.raw.Read(s.after)
 	rest, sent := s.first, Sent{At: s.sentAt}
-	s.one, s.first = nil, nil
+	s.room, s.first = nil, nil
 	n, errno := s.n, s.errno
 	s.mu.Unlock()
 	switch {
@@ -89,14 +107,11 @@ func (c *Conn) ReadAfter(out, in []byte) (int, Sent, error) {
 		if _, sent.Err = c.Write(rest); sent.Err == nil {
 			sent.At = time.Now()
 		}
-		n, err = c.Read(in)
+		n, err = c.ReadInto(in)
 		return n, sent, err
-	case errno != 0:
-		return 0, sent, c.failed("read", errno)
-	case n == 0:
-		return 0, sent, io.EOF
 	}
-	return n, sent, nil
+	n, err = c.gave(n, errno, nil)
+	return n, sent, err
 }
 
 // Write writes all of p as the connection below does.
@@ -179,6 +194,7 @@ type side struct {
 	stamps *stamps // of the incoming side; nil on the other
 
 	one   []byte // what is read into or written, unless there are pieces
+	room  Room   // lends what is read into; nil where one is the caller's
 	first []byte // what is to be written before the read; nil once it is
 	after func(fd uintptr) bool
 	// sentAt is when first was written.
@@ -203,13 +219,25 @@ func (s *side) vec(v [][]byte) {
 // netpoller waits. recvfrom and sendto are a little shorter in the kernel than
 // read and write, which look for a file's offset.
 func (s *side) read(fd uintptr) bool {
+	if s.room == nil {
+		return s.did(s.receive(fd))
+	}
+	s.one = s.room.Take()
+	over := s.did(s.receive(fd))
+	if s.one = nil; s.n == 0 {
+		s.room.Drop()
+	}
+	return over
+}
+
+func (s *side) receive(fd uintptr) (n uintptr, errno syscall.Errno) {
 	if s.stamps.on.Load() {
-		return s.did(s.stamps.read(fd, s.one))
+		return s.stamps.read(fd, s.one)
 	}
 	for {
-		n, _, errno := syscall.RawSyscall6(syscall.SYS_RECVFROM, fd, uintptr(unsafe.Pointer(unsafe.SliceData(s.one))), uintptr(len(s.one)), 0, 0, 0)
+		n, _, errno = syscall.RawSyscall6(syscall.SYS_RECVFROM, fd, uintptr(unsafe.Pointer(unsafe.SliceData(s.one))), uintptr(len(s.one)), 0, 0, 0)
 		if errno != syscall.EINTR {
-			return s.did(n, errno)
+			return n, errno
 		}
 	}
 }

@@ -3,6 +3,7 @@
 package sock
 
 import (
+	"errors"
 	"net"
 	"time"
 )
@@ -20,13 +21,22 @@ func Wrap(nc net.Conn) net.Conn {
 	return nc
 }
 
-// ReadAfter writes all of out and then reads once into in. What became of the
+// ReadInto reads once into what in lends.
+func (c *Conn) ReadInto(in Room) (int, error) {
+	n, err := c.Read(in.Take())
+	if n == 0 {
+		in.Drop()
+	}
+	return n, err
+}
+
+// ReadAfter writes all of out and then reads once into what in lends. What became of the
 // write is in Sent, whatever the read gave.
-func (c *Conn) ReadAfter(out, in []byte) (n int, sent Sent, err error) {
+func (c *Conn) ReadAfter(out []byte, in Room) (n int, sent Sent, err error) {
 	if _, sent.Err = c.Write(out); sent.Err == nil {
 		sent.At = time.Now()
 	}
-	n, err = c.Read(in)
+	n, err = c.ReadInto(in)
 	return n, sent, err
 }
 
@@ -40,6 +50,15 @@ func (c *Conn) WriteVec(v [][]byte) error {
 	_, err := b.WriteTo(c.TCPConn)
 	return err
 }
+
+// Steady reports whether Each may be called, which it may not.
+func (c *Conn) Steady() bool { return false }
+
+// Each is not to be called: see Steady.
+func (c *Conn) Each(Room, func(n int) bool) error { return errors.ErrUnsupported }
+
+// Ended is for who is in Each.
+func (c *Conn) Ended() bool { return false }
 
 // Stamp has the kernel note from now on when bytes come in, where that can be had.
 func (c *Conn) Stamp() {}

@@ -14,6 +14,16 @@ package sock
 
 import "time"
 
+// Room lends memory to a read, once there may be something to read: while
+// thousands of connections wait, none of them holds any, and what they are lent is
+// what the last one used and the processor's caches still have.
+type Room interface {
+	// Take returns the memory. It is not empty.
+	Take() []byte
+	// Drop takes it back where nothing was read into it.
+	Drop()
+}
+
 // Sent is what became of a write that a read followed.
 type Sent struct {
 	At  time.Time // when the last byte was handed to the kernel; zero where Err is set

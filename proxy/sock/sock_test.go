@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -86,6 +87,53 @@ func TestRead(t *testing.T) {
 	}
 }
 
+// room lends itself.
+type room []byte
+
+func (r room) Take() []byte { return r }
+func (r room) Drop()        {}
+
+// lender counts what it lends.
+type lender struct {
+	room
+	lent atomic.Int32
+}
+
+func (l *lender) Take() []byte { l.lent.Add(1); return l.room }
+func (l *lender) Drop()        { l.lent.Add(-1) }
+
+// What ReadInto gives is in memory that is lent for it, and taken back where
+// nothing came.
+func TestReadInto(t *testing.T) {
+	c, peer := pair(t)
+	l := &lender{room: make(room, 16)}
+	read := func(want string, wantErr error) {
+		t.Helper()
+		n, err := c.ReadInto(l)
+		if string(l.room[:n]) != want || !errors.Is(err, wantErr) {
+			t.Fatalf("ReadInto = %q, %v; want %q, %v", l.room[:n], err, want, wantErr)
+		}
+		if lent := l.lent.Swap(0); lent != int32(min(n, 1)) {
+			t.Fatalf("%d are lent after %q", lent, want)
+		}
+	}
+	_, _ = io.WriteString(peer, "there")
+	read("there", nil)
+	go func() { // ends with its writes
+		_ = c.SetReadDeadline(time.Now())
+	}()
+	read("", os.ErrDeadlineExceeded)
+	_ = c.SetReadDeadline(time.Time{})
+	go func() { // ends with its writes
+		_, _ = io.WriteString(peer, "later")
+		_ = peer.CloseWrite()
+	}()
+	read("later", nil)
+	read("", io.EOF)
+	_ = c.Close()
+	read("", net.ErrClosed)
+}
+
 // An answer is read once the question is out, however long the question is; one
 // that never comes ends with the connection; a question that cannot be put is
 // told apart from an answer that is there all the same.
@@ -98,7 +146,7 @@ func TestReadAfter(t *testing.T) {
 		}()
 		p := make([]byte, 16)
 		for range 2 {
-			n, sent, err := c.ReadAfter(make([]byte, size), p)
+			n, sent, err := c.ReadAfter(make([]byte, size), room(p))
 			if string(p[:n]) != "answer" || err != nil || sent.Err != nil || sent.At.IsZero() {
 				t.Fatalf("of %d bytes: %q, %+v, %v", size, p[:n], sent, err)
 			}
@@ -116,7 +164,7 @@ func TestReadAfter(t *testing.T) {
 			_, _ = io.ReadFull(peer, make([]byte, 1))
 			_ = c.Close()
 		}()
-		_, sent, err := c.ReadAfter([]byte("x"), make([]byte, 1))
+		_, sent, err := c.ReadAfter([]byte("x"), make(room, 1))
 		check(t, err, "read", net.ErrClosed)
 		if sent.Err != nil {
 			t.Errorf("the write failed: %v", sent.Err)
@@ -128,7 +176,7 @@ func TestReadAfter(t *testing.T) {
 		_ = peer.CloseWrite()
 		_ = c.CloseWrite()
 		p := make([]byte, 16)
-		n, sent, err := c.ReadAfter([]byte("x"), p)
+		n, sent, err := c.ReadAfter([]byte("x"), room(p))
 		if string(p[:n]) != "early" || err != nil || !errors.Is(sent.Err, syscall.EPIPE) {
 			t.Errorf("%q, %+v, %v; want the early answer and EPIPE", p[:n], sent, err)
 		}
