@@ -62,6 +62,7 @@ type parts struct {
 	own         *redirect.Own   // what goes out, where transparent doors are; else nil
 	lease       *redirect.Lease // of the rules that lead to them; nil for none
 	ahead       *gateway.Ahead  // the command's namespaces, while the rest is made; nil for none
+	leaving     sync.WaitGroup  // of who takes them away
 	inNamespace bool            // the command runs in namespaces of its own
 
 	hasLink   bool                              // something is asked of a captured command's link

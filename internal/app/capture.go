@@ -151,9 +151,11 @@ func (p *parts) captured(ctx context.Context, drain func(), serve *errgroup.Grou
 		holding.Wait()
 		p.refusedUDP = g.RefusedUDP()
 		p.countLink()
-		if err := g.Close(); err != nil {
-			p.log.Warn("the command's namespaces", zap.Error(err))
-		}
+		p.leaving.Go(func() { // while the run ends, which waits for it
+			if err := g.Close(); err != nil {
+				p.log.Warn("the command's namespaces", zap.Error(err))
+			}
+		})
 	}()
 	signals.pass(g.Signal)
 	code, err := g.Wait()

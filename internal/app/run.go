@@ -106,7 +106,7 @@ func (p *parts) run(ctx context.Context) (int, error) {
 		_ = os.Remove(p.ownToken)
 	}
 	p.report(cmdErr == nil)
-	_ = p.log.Sync()
+	p.leaving.Wait()
 	return p.exit(code, err)
 }
 

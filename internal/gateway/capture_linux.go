@@ -21,7 +21,8 @@ import (
 // capture is this process's side of a captured command.
 type capture struct {
 	parent *shim.Line
-	pid    int // the shim's process
+	poll   *os.File // what waits for it
+	pid    int      // the shim's process
 
 	names    dns.Names
 	hosts    map[netip.Addr]string
@@ -70,6 +71,7 @@ func newCapture(pid int, parent *shim.Line, o *Options) *capture {
 		parent: parent, pid: pid, sockets: make(chan socketGift, 1),
 		gone: make(chan struct{}), ended: make(chan struct{}), hosts: readHosts("/etc/hosts"),
 	}
+	c.poll, _ = polled(parent) // where that is not to be had its system calls wait
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	c.answerer = &dns.Answerer{Names: &c.names}
 	if host, err := os.Hostname(); err == nil {
@@ -84,13 +86,7 @@ func newCapture(pid int, parent *shim.Line, o *Options) *capture {
 
 // reap waits for the shim's end.
 func (c *capture) reap() {
-	for {
-		// The number stays the shim's until it is collected under the lock.
-		err := unix.Waitid(unix.P_PID, c.pid, nil, unix.WEXITED|unix.WNOWAIT, nil)
-		if err != unix.EINTR {
-			break
-		}
-	}
+	awaitEnd(c.pid) // the number stays the shim's until it is collected under the lock
 	var status unix.WaitStatus
 	c.mu.Lock()
 	_, err := unix.Wait4(c.pid, &status, 0, nil)
@@ -236,6 +232,7 @@ func (c *capture) close() error {
 		c.serving.Wait()
 		c.end(0, io.ErrClosedPipe) // a command that never ran
 		c.parent.Close()
+		_ = c.poll.Close()
 		for _, f := range c.files {
 			_ = f.Close()
 		}

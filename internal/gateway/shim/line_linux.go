@@ -10,12 +10,25 @@ const maxNote = 16 << 10
 
 // Line is one end of the pair of sockets between the shim and its parent.
 type Line struct {
-	fd int
-	mu sync.Mutex // one sender at a time
+	fd            int
+	mu            sync.Mutex // one sender at a time
+	reads, writes Until      // as it waits; nil to wait in the system calls
 }
 
 // NewLine returns the line over one of a pair of SOCK_SEQPACKET sockets.
 func NewLine(fd int) *Line { return &Line{fd: fd} }
+
+// Until calls try, which reports whether it is done, until it is, and waits in between
+// until the socket may have become ready.
+type Until func(try func() bool) error
+
+// Wait lets the line wait as the caller says, on its descriptor: a goroutine that waits in
+// a system call keeps others from running until the runtime has noticed, which can take
+// 10 ms. Nobody may be using it yet.
+func (l *Line) Wait(on func(fd int) (reads, writes Until, err error)) (err error) {
+	l.reads, l.writes, err = on(l.fd)
+	return err
+}
 
 // Send sends a note and copies of descriptors.
 func (l *Line) Send(n Note, fds ...int) error {
@@ -27,33 +40,45 @@ func (l *Line) Send(n Note, fds ...int) error {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for {
-		if err := syscall.Sendmsg(l.fd, c.buf, rights, nil, syscall.MSG_NOSIGNAL); err != syscall.EINTR {
-			return err
+	return l.writes.do(func() error { return syscall.Sendmsg(l.fd, c.buf, rights, nil, syscall.MSG_NOSIGNAL) })
+}
+
+// do does what may have to wait, and again where a signal came between.
+func (u Until) do(what func() error) (err error) {
+	try := func() bool {
+		for err = what(); err == syscall.EINTR; {
+			err = what()
 		}
+		return u == nil || err != syscall.EAGAIN
 	}
+	if u == nil {
+		try()
+	} else if failed := u(try); failed != nil {
+		return failed
+	}
+	return err
 }
 
 // Receive waits for a message. ErrGone says that the other process is gone.
 func (l *Line) Receive() (n Note, fds []int, err error) {
 	buf, oob := make([]byte, maxNote), make([]byte, syscall.CmsgSpace(4*64))
-	for {
-		size, oobSize, _, _, err := syscall.Recvmsg(l.fd, buf, oob, syscall.MSG_CMSG_CLOEXEC)
-		switch {
-		case err == syscall.EINTR:
-			continue
-		case err == syscall.ECONNRESET || err == nil && size == 0:
-			return Note{}, nil, ErrGone
-		case err != nil:
-			return Note{}, nil, err
-		}
-		if fds, err = descriptors(oob[:oobSize]); err != nil {
-			return Note{}, nil, err
-		}
-		c := codec{buf: buf[:size], reading: true}
-		c.note(&n)
-		return n, fds, c.err
+	var size, oobSize int
+	err = l.reads.do(func() (err error) {
+		size, oobSize, _, _, err = syscall.Recvmsg(l.fd, buf, oob, syscall.MSG_CMSG_CLOEXEC)
+		return err
+	})
+	switch {
+	case err == syscall.ECONNRESET || err == nil && size == 0:
+		return Note{}, nil, ErrGone
+	case err != nil:
+		return Note{}, nil, err
 	}
+	if fds, err = descriptors(oob[:oobSize]); err != nil {
+		return Note{}, nil, err
+	}
+	c := codec{buf: buf[:size], reading: true}
+	c.note(&n)
+	return n, fds, c.err
 }
 
 // ErrGone says that the process at the other end of a line is gone.

@@ -20,7 +20,6 @@ type supervisor struct {
 	ended bool
 
 	reaped chan struct{} // something was reaped
-	finish chan struct{} // closed when all that is left is to end
 }
 
 // run executes the command when the parent says so. The process ends when nothing
@@ -29,7 +28,7 @@ func (p *process) run() {
 	if n, _, err := p.parent.Receive(); err != nil || n.Kind != TellsGo {
 		return
 	}
-	v := &supervisor{parent: p.parent, mark: p.order.Mark, reaped: make(chan struct{}, 1), finish: make(chan struct{})}
+	v := &supervisor{parent: p.parent, mark: p.order.Mark, reaped: make(chan struct{}, 1)}
 	pid, err := p.execute()
 	if err != nil {
 		n := failure(err)
@@ -114,8 +113,9 @@ func (p *process) forgetStreams() {
 	}
 }
 
-// reap collects what has ended, reports the command, and returns when nothing is
-// left and nothing more is to come.
+// reap collects what has ended, reports the command, and returns when nothing is left:
+// no descendant of the command is outside of this process's children then, and there is
+// nothing more to do, whether the parent has asked for the end or not.
 func (v *supervisor) reap() {
 	for {
 		switch awaitEnded() {
@@ -123,7 +123,6 @@ func (v *supervisor) reap() {
 		case syscall.EINTR:
 			continue
 		default: // ECHILD: no descendant is left
-			<-v.finish
 			return
 		}
 		v.collect()
@@ -194,7 +193,6 @@ func (v *supervisor) giveSocket(family int) {
 // endAll ends every descendant and does not return: the process ends when reap has
 // seen the last.
 func (v *supervisor) endAll(grace time.Duration) {
-	close(v.finish)
 	own := syscall.Getpid()
 	if grace > 0 {
 		for _, pid := range descendants(own) {
