@@ -56,6 +56,7 @@ func begin(o *Options, asks, probe bool) *Ahead {
 func (a *ahead) begun() error {
 	s := a.spawned
 	a.order.Inherited, a.order.NamespaceFD, a.order.InnerFD = s.Inherited, s.NamespaceFD, s.NamespaceFD+1
+	a.order.TimerSlack = s.TimerSlack
 	err := fill(&a.order)
 	if err == nil {
 		err = s.Tell(shim.TellsOrder, a.order.Encode())

@@ -8,6 +8,7 @@ import (
 // it, a Command, comes after it.
 type Order struct {
 	Inherited     []int // descriptors that the command gets, besides the standard streams
+	TimerSlack    int   // the command's, ns
 	UserNamespace bool  // there are capabilities to give up before the command runs
 	Probe         bool  // say how each step went
 	IPv6          bool
@@ -218,6 +219,7 @@ func (c *codec) batch(b *Batch) {
 
 func (c *codec) order(o *Order) {
 	list(c, &o.Inherited, c.int)
+	c.int(&o.TimerSlack)
 	c.bool(&o.UserNamespace)
 	c.bool(&o.Probe)
 	c.bool(&o.IPv6)

@@ -56,6 +56,7 @@ func (p *process) execute() (pid int, err error) {
 			return 0, err
 		}
 	}
+	_ = prctl(prSetTimerSlack, uintptr(p.order.TimerSlack)) // of what this thread begins, too
 	attr := &syscall.ProcAttr{
 		Env: p.command.Env,
 		Sys: &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL},

@@ -11,6 +11,7 @@ type Spawned struct {
 	Line          *Line
 	Inherited     []int // the descriptors that it has got besides the standard streams
 	UserNamespace bool  // it has one: its parent has no power
+	TimerSlack    int   // this process's own, ns, for the command
 	NamespaceFD   int   // a number that it keeps free for the gateway's namespace; the next is the command's
 
 	orders int // the pipe's end on which orders are written
@@ -52,7 +53,10 @@ func Spawn(dir string, streams [3]uintptr) (*Spawned, error) {
 		attr.Sys.GidMappings = []syscall.SysProcIDMap{{ContainerID: gid, HostID: gid, Size: 1}}
 		attr.Sys.AmbientCaps = Builders
 	}
-	s.PID, err = syscall.ForkExec("/proc/self/exe", []string{Name}, attr)
+	s.TimerSlack, err = withSlack(func() error {
+		s.PID, err = syscall.ForkExec("/proc/self/exe", []string{Name}, attr)
+		return err
+	})
 	_, _ = syscall.Close(pair[1]), syscall.Close(pipe[0])
 	if err != nil {
 		s.Line.Close()

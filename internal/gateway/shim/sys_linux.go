@@ -1,6 +1,7 @@
 package shim
 
 import (
+	"runtime"
 	"syscall"
 	"unsafe"
 )
@@ -18,6 +19,8 @@ const (
 
 // Source: linux/prctl.h, linux/fcntl.h, linux/in6.h, linux/wait.h.
 const (
+	prSetTimerSlack      = 29
+	prGetTimerSlack      = 30
 	prSetChildSubreaper  = 36
 	prCapAmbient         = 47
 	prCapAmbientClearAll = 4
@@ -31,6 +34,22 @@ func prctl(option, arg2 uintptr) error {
 		return no
 	}
 	return nil
+}
+
+// shimSlack is by how much, ns, the kernel may wake a shim late. Go's runtime looks after
+// itself every 20 µs while it starts: that is a quarter of a start where an interrupt is
+// dear, and nothing of a shim's is due to the millisecond.
+const shimSlack = 2_000_000
+
+// withSlack does what begins a shim, which inherits the timer slack of the thread that
+// began it, and returns this process's own.
+func withSlack(begin func() error) (own int, err error) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	slack, _, _ := syscall.RawSyscall(syscall.SYS_PRCTL, prGetTimerSlack, 0, 0)
+	_ = prctl(prSetTimerSlack, shimSlack)
+	defer func() { _ = prctl(prSetTimerSlack, slack) }()
+	return int(slack), begin()
 }
 
 // capabilities are a thread's. Source: linux/capability.h, version 3.
