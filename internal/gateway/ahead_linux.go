@@ -21,29 +21,66 @@ type ahead struct {
 	used sync.Once // by tell, or by Close
 }
 
-// begin lets a shim build: the early one, if there is one and it will do.
-func begin(o *Options, asks, probe bool) *Ahead {
-	a := &Ahead{ahead{done: make(chan struct{}), order: shim.Order{
+// ordered is the early shim with an order that was guessed, before this program's other
+// packages are initialised and its configuration is read; nil for none, or no more.
+var ordered *Ahead
+
+func init() {
+	if g := shim.Guessed(); g != nil {
+		ordered = beginWith(orderFor(&Options{}, g.AskOutside, false), shim.TakeEarly(), "", ownStreams)
+	}
+}
+
+// ownStreams are this process's.
+var ownStreams = [3]uintptr{0, 1, 2}
+
+func orderFor(o *Options, asks, probe bool) shim.Order {
+	return shim.Order{
 		UserNamespace: shim.Powers() != nil, Probe: probe, IPv6: !o.NoIPv6, AskOutside: asks,
 		Carry: o.Carry, Between: o.Between, Probes: o.Probes,
-	}}}
-	streams := [3]uintptr{0, 1, 2}
+	}
+}
+
+// begin lets a shim build: the early one, if there is one and it will do.
+func begin(o *Options, asks, probe bool) *Ahead {
+	order, streams := orderFor(o, asks, probe), ownStreams
 	for i, f := range []*os.File{o.Stdin, o.Stdout, o.Stderr} {
 		if f != nil {
 			streams[i] = f.Fd()
 		}
 	}
+	own := o.Dir == "" && streams == ownStreams
+	if a := ordered; a != nil {
+		ordered = nil
+		if own && a.builds(&order) {
+			return a
+		}
+		a.Close()
+	}
 	early := shim.TakeEarly()
-	if early != nil && (o.Dir != "" || streams != [3]uintptr{0, 1, 2}) {
+	if early != nil && !own {
 		early.Told()
 		early.End()
 		early = nil
 	}
+	return beginWith(order, early, o.Dir, streams)
+}
+
+// builds reports whether the two orders are to build the same, as far as begin knows them.
+func (a *ahead) builds(o *shim.Order) bool {
+	b := &a.order
+	return b.Probe == o.Probe && b.IPv6 == o.IPv6 && b.AskOutside == o.AskOutside &&
+		b.Carry == o.Carry && b.Between == o.Between && b.Probes == o.Probes
+}
+
+// beginWith gives the order to a shim: the early one, or a new one where that is nil.
+func beginWith(order shim.Order, early *shim.Spawned, dir string, streams [3]uintptr) *Ahead {
+	a := &Ahead{ahead{done: make(chan struct{}), order: order}}
 	go func() { // ends with the shim's execution: tell and Close wait for it
 		defer close(a.done)
 		a.spawned, a.err = early, nil
 		if early == nil {
-			a.spawned, a.err = shim.Spawn(o.Dir, streams)
+			a.spawned, a.err = shim.Spawn(dir, streams)
 		}
 		if a.err == nil {
 			a.err = a.begun()
@@ -97,6 +134,8 @@ func (a *ahead) close() {
 
 // unprepare ends an early shim for which there is no use.
 func unprepare() {
+	ordered.Close()
+	ordered = nil
 	if early := shim.TakeEarly(); early != nil {
 		early.Told()
 		early.End()

@@ -6,6 +6,45 @@ import "syscall"
 // which takes as long as a shim's own start; nil for none.
 var early *Spawned
 
+// Guess is what the command line of an early shim lets expect of its order. It may be
+// wrong: an order that turns out to be another's is not used.
+type Guess struct{ AskOutside bool }
+
+var guess *Guess
+
+// Guessed is what is to be expected of the early shim's order; nil where nothing can be
+// said, or there is no early shim.
+func Guessed() *Guess {
+	if early == nil {
+		return nil
+	}
+	return guess
+}
+
+// guessOrder makes nothing of a command line, or an environment, that may shape the
+// link or ask for what only the configuration tells.
+func guessOrder(args, env []string) *Guess {
+	for _, v := range env {
+		if begins(v, "UNDERSTUDY_") {
+			return nil
+		}
+	}
+	g := &Guess{AskOutside: args[1] == "replay"}
+	for _, arg := range args[2:] {
+		switch {
+		case arg == "--":
+			return g
+		case begins(arg, "--rules"):
+			g.AskOutside = true
+		case begins(arg, "--link"), begins(arg, "--down"), begins(arg, "--up"), begins(arg, "--verify"), begins(arg, "--set"):
+			return nil
+		}
+	}
+	return g
+}
+
+func begins(text, with string) bool { return len(text) >= len(with) && text[:len(with)] == with }
+
 // TakeEarly makes the early shim the caller's; nil where there is none, or no more.
 // It has this process's own streams and directory. It must be ended or used.
 func TakeEarly() *Spawned {
@@ -26,7 +65,7 @@ func wantsEarly(args []string) bool {
 			return i+3 < len(args)
 		}
 		for _, other := range []string{"--forward", "--reverse", "--tcp", "--transparent", "--capture", "--config", "--help", "-h"} {
-			if len(arg) >= len(other) && arg[:len(other)] == other {
+			if begins(arg, other) {
 				return false
 			}
 		}
@@ -38,6 +77,7 @@ func wantsEarly(args []string) bool {
 func spawnEarly(args []string) {
 	if wantsEarly(args) {
 		early, _ = Spawn("", [3]uintptr{0, 1, 2})
+		guess = guessOrder(args, syscall.Environ())
 		populate() // while the shim, which is waited for in the end, starts
 	}
 }

@@ -26,6 +26,30 @@ func TestWantsEarly(t *testing.T) {
 	}
 }
 
+func TestGuessOrder(t *testing.T) {
+	asks, plain := &Guess{AskOutside: true}, &Guess{}
+	for line, want := range map[string]*Guess{
+		"understudy proxy -- true --rules r.yaml --link x":  plain,
+		"understudy record -o tape -- true":                 plain,
+		"understudy replay -f tape -- true":                 asks,
+		"understudy proxy --rules=r.yaml -- true":           asks,
+		"understudy proxy --link delay=1ms -- true":         nil,
+		"understudy proxy --link-engine=tun -- true":        nil,
+		"understudy proxy --rules r.yaml --verify -- true":  nil,
+		"understudy replay --set link.down=loss=1 -- true":  nil,
+		"understudy replay --down loss=1 --up x -- true":    nil,
+		"understudy proxy --up loss=1% --rules r -- ./true": nil,
+	} {
+		got := guessOrder(strings.Fields(line), []string{"HOME=/", "UNDERSTUDY=1"})
+		if (got == nil) != (want == nil) || got != nil && *got != *want {
+			t.Errorf("guessOrder(%s) = %+v, want %+v", line, got, want)
+		}
+	}
+	if got := guessOrder([]string{"understudy", "proxy", "--", "true"}, []string{"UNDERSTUDY_LINK=delay=1ms"}); got != nil {
+		t.Errorf("guessOrder with a setting in the environment = %+v, want none", got)
+	}
+}
+
 func TestInheritedInOrder(t *testing.T) {
 	last := 2
 	for _, fd := range inherited() {
