@@ -13,6 +13,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/understudy-proxy/understudy/fixtures"
+	"github.com/understudy-proxy/understudy/proxy/sock"
 	"github.com/understudy-proxy/understudy/proxy/wire"
 )
 
@@ -32,7 +33,8 @@ func listen(t testing.TB, s *Server) string {
 			if err != nil {
 				return
 			}
-			wg.Go(func() { _ = s.ServeConn(context.Background(), nc, &wire.Conn{}) })
+			// As doors do it: only so is a connection served within a read of it.
+			wg.Go(func() { _ = s.ServeConn(context.Background(), sock.Wrap(nc), &wire.Conn{}) })
 		}
 	})
 	t.Cleanup(func() {
@@ -64,7 +66,7 @@ func talk(t *testing.T, s *Server, raw string) string {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		_ = s.ServeConn(context.Background(), far, &wire.Conn{})
+		_ = s.ServeConn(context.Background(), sock.Wrap(far), &wire.Conn{})
 	}()
 	_, _ = io.WriteString(nc, raw) // a server that refuses may not read it all
 	_ = nc.(*net.TCPConn).CloseWrite()

@@ -1,9 +1,11 @@
 package http1
 
 import (
+	"bufio"
 	"context"
 	"io"
 	"net"
+	"strings"
 	"testing"
 
 	"github.com/understudy-proxy/understudy/proxy/wire"
@@ -41,5 +43,36 @@ func TestQuick(t *testing.T) {
 			<-over
 			_, _ = io.Copy(io.Discard, nc) // ends
 		})
+	}
+}
+
+// What came while a request with a body was answered is not lost, though the buffer
+// that it is read into still had that body.
+func TestQuickAfterBody(t *testing.T) {
+	begun, answer := make(chan struct{}), make(chan struct{})
+	s := &Server{Handler: wire.HandlerFunc(func(ctx context.Context, w wire.ResponseWriter, r *wire.Request) {
+		if r.Body != nil {
+			_, _ = io.Copy(io.Discard, r.Body)
+			close(begun)
+			<-answer
+		}
+		_ = w.WriteHead(&wire.Head{Status: 204})
+		_ = w.Finish(nil)
+	})}
+	nc, err := net.Dial("tcp", listen(t, s))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	br := bufio.NewReader(nc)
+	for _, first := range []string{"GET / HTTP/1.1\r\nHost: a\r\n\r\n", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 200\r\n\r\n" + strings.Repeat("x", 200)} {
+		_, _ = io.WriteString(nc, first)
+		if first[0] == 'P' {
+			<-begun
+			_, _ = io.WriteString(nc, "GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+			close(answer)
+			readResponse(t, br, "POST")
+		}
+		readResponse(t, br, "GET")
 	}
 }

@@ -53,9 +53,10 @@ func (s *source) rest() {
 	}
 }
 
-// Take and Drop make s the room for a read: see sock.Room.
+// Take and Drop make s, which is empty, the room for a read: see sock.Room.
 func (s *source) Take() []byte {
 	s.open()
+	s.r, s.w = 0, 0 // what was used up may still be in it, as a request's body
 	return s.buf
 }
 
