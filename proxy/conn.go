@@ -7,6 +7,8 @@ import (
 	"net"
 	"syscall"
 	"time"
+
+	"github.com/understudy-proxy/understudy/proxy/sock"
 )
 
 // closeWrite half-closes where the connection can, and does nothing elsewhere.
@@ -35,6 +37,9 @@ func drain(c net.Conn) {
 func reset(c net.Conn) {
 	for {
 		switch v := c.(type) {
+		case *sock.Conn:
+			v.Reset()
+			return
 		case *net.TCPConn:
 			_ = v.SetLinger(0)
 			_ = v.Close()

@@ -67,8 +67,7 @@ func drained(nc net.Conn) *sock.Conn {
 // kernel's send buffer is lost. Connections without TCP below are just closed.
 func resetConn(nc net.Conn) {
 	if c := sock.Of(nc); c != nil {
-		_ = c.SetLinger(0)
-		_ = c.Close() // not the TCP connection itself: see sock.Conn's Each
+		c.Reset() // not the TCP connection itself: see sock.Conn's Each
 	} else if t := tcpOf(nc); t != nil {
 		_ = t.SetLinger(0)
 		_ = t.Close()

@@ -14,6 +14,8 @@ const (
 	goneAfter = 13 * time.Millisecond
 	// lookAgain is when to look next where the request of then was younger.
 	lookAgain = 2 * goneAfter
+	// lookLast bounds how late a leaving is noticed where it must be asked for.
+	lookLast = time.Second
 )
 
 // watch notices that the client left while its request is being served: it
@@ -106,7 +108,7 @@ func (w *watch) look() {
 	if w.held != nil {
 		ended := w.held.Ended()
 		if !ended {
-			w.arm(max(lookAgain, age/4))
+			w.arm(min(max(lookAgain, age/4), lookLast))
 		}
 		w.mu.Unlock()
 		if ended {

@@ -1,4 +1,4 @@
-//go:build linux && !race
+//go:build linux
 
 package sock
 
@@ -237,6 +237,7 @@ func (s *side) receive(fd uintptr) (n uintptr, errno syscall.Errno) {
 	for {
 		n, _, errno = syscall.RawSyscall6(syscall.SYS_RECVFROM, fd, uintptr(unsafe.Pointer(unsafe.SliceData(s.one))), uintptr(len(s.one)), 0, 0, 0)
 		if errno != syscall.EINTR {
+			raceRead(fd, s.one, n, errno)
 			return n, errno
 		}
 	}
@@ -247,6 +248,7 @@ func (s *side) write(fd uintptr) bool {
 		var n uintptr
 		var errno syscall.Errno
 		if s.vecs > 0 {
+			raceWrite()
 			n, _, errno = syscall.RawSyscall(syscall.SYS_WRITEV, fd, uintptr(unsafe.Pointer(&s.iov)), uintptr(s.vecs))
 		} else {
 			n, errno = send(fd, s.one)
@@ -273,7 +275,9 @@ func (s *side) writeFirst(fd uintptr) bool {
 }
 
 func send(fd uintptr, p []byte) (uintptr, syscall.Errno) {
+	raceWrite()
 	n, _, errno := syscall.RawSyscall6(syscall.SYS_SENDTO, fd, uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)), syscall.MSG_NOSIGNAL, 0, 0)
+	raceWritten(p, n, errno)
 	return n, errno
 }
 

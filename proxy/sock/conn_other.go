@@ -1,4 +1,4 @@
-//go:build !linux || race
+//go:build !linux
 
 package sock
 
@@ -49,6 +49,13 @@ func (c *Conn) WriteVec(v [][]byte) error {
 	b := net.Buffers(v)
 	_, err := b.WriteTo(c.TCPConn)
 	return err
+}
+
+// Reset closes the connection with RST: no FIN, and what is still in the kernel's
+// send buffer is lost.
+func (c *Conn) Reset() {
+	_ = c.SetLinger(0) // fails where it is closed already
+	_ = c.Close()
 }
 
 // Steady reports whether Each may be called, which it may not.

@@ -1,12 +1,12 @@
-//go:build linux && !race
+//go:build linux
 
 package sock
 
 import (
+	"fmt"
 	"net"
 	"sync"
 	"syscall"
-	"time"
 	"unsafe"
 )
 
@@ -24,9 +24,33 @@ type each struct {
 }
 
 // tcpInq has the kernel tell with each read how much is left to be read: 0 where
-// nothing is, the stream's end included. Source: TCP_INQ in linux/tcp.h, since 4.18;
+// nothing is, not even the stream's end. Source: TCP_INQ in linux/tcp.h;
 // tcp_inq_hint in net/ipv4/tcp.c.
 const tcpInq = 36
+
+// tellsEnd reports whether the kernel counts the stream's end as left to be read. One
+// that does not would have Each wait for what it was woken for before. Source: commit
+// 6466e715651f of Linux, in 5.1; TCP_INQ itself is from 4.18.
+var tellsEnd = sync.OnceValue(func() bool {
+	var u syscall.Utsname
+	if syscall.Uname(&u) != nil {
+		return false
+	}
+	var release []byte
+	for _, c := range u.Release {
+		release = append(release, byte(c))
+	}
+	return since51(string(release))
+})
+
+// since51 reports whether a kernel's release, such as "6.1.0-13-amd64", is 5.1 or later.
+func since51(release string) bool {
+	var major, minor int
+	if n, _ := fmt.Sscanf(release, "%d.%d", &major, &minor); n != 2 {
+		return false
+	}
+	return major > 5 || major == 5 && minor >= 1
+}
 
 // Steady reports whether Each may be called: one goroutine at a time asks.
 func (c *Conn) Steady() bool {
@@ -34,7 +58,7 @@ func (c *Conn) Steady() bool {
 	if !e.asked {
 		e.asked = true
 		_ = c.in.raw.Control(func(fd uintptr) { // fails on a closed connection, which tells otherwise
-			e.told = syscall.SetsockoptInt(int(fd), syscall.IPPROTO_TCP, tcpInq, 1) == nil
+			e.told = tellsEnd() && syscall.SetsockoptInt(int(fd), syscall.IPPROTO_TCP, tcpInq, 1) == nil
 		})
 	}
 	return e.told && !c.stamps.on.Load()
@@ -45,8 +69,9 @@ func (c *Conn) Steady() bool {
 // server's does that has just answered: the kernel tells when nothing is left, and
 // what comes then wakes the netpoller, however long use takes.
 //
-// While use runs, others' reads wait. A Close has reads and writes fail at once, and
-// closes the connection when use has returned.
+// While use runs, others' reads wait. A Close or Reset ends both streams at once, and
+// gives the descriptor back when use has returned: the TCPConn's own Close would wait
+// for that.
 func (c *Conn) Each(in Room, use func(n int) bool) error {
 	s, e := &c.in, &c.each
 	s.mu.Lock()
@@ -58,12 +83,15 @@ func (c *Conn) Each(in Room, use func(n int) bool) error {
 	over := false
 	err := s.raw.Read(func(fd uintptr) bool {
 		for {
+			if e.isClosing() {
+				return true
+			}
 			left := e.read(s, fd, in.Take())
 			if s.n == 0 {
 				in.Drop()
 				return s.errno != syscall.EAGAIN
 			}
-			if over = !use(s.n) || c.stamps.on.Load() || e.isClosing(); over {
+			if over = !use(s.n) || c.stamps.on.Load(); over {
 				return true
 			}
 			if left == 0 {
@@ -100,15 +128,40 @@ func (c *Conn) eachDone() {
 
 // Close closes the connection; see Each.
 func (c *Conn) Close() error {
+	if !c.closeLater() {
+		return c.TCPConn.Close()
+	}
+	// Fails where it is closed already. Each is woken by it, and so is who writes.
+	_ = c.in.raw.Control(func(fd uintptr) { _ = syscall.Shutdown(int(fd), syscall.SHUT_RDWR) })
+	return nil
+}
+
+// Reset closes the connection with RST: no FIN, and what is still in the kernel's
+// send buffer is lost. See Each.
+func (c *Conn) Reset() {
+	_ = c.SetLinger(0) // fails where it is closed already, as what follows
+	if !c.closeLater() {
+		_ = c.TCPConn.Close()
+		return
+	}
+	// What close would do but for the descriptor. Source: connect(2), AF_UNSPEC;
+	// tcp_disconnect in net/ipv4/tcp.c.
+	_ = c.in.raw.Control(func(fd uintptr) {
+		none := syscall.RawSockaddr{Family: syscall.AF_UNSPEC}
+		_, _, errno := syscall.RawSyscall(syscall.SYS_CONNECT, fd, uintptr(unsafe.Pointer(&none)), unsafe.Sizeof(none))
+		if errno != 0 {
+			_ = syscall.Shutdown(int(fd), syscall.SHUT_RDWR)
+		}
+	})
+}
+
+// closeLater has Each close the connection where it is under way.
+func (c *Conn) closeLater() bool {
 	e := &c.each
 	e.mu.Lock()
-	busy := e.busy
-	e.closing = e.closing || busy
-	e.mu.Unlock()
-	if busy {
-		return c.SetDeadline(time.Unix(1, 0))
-	}
-	return c.TCPConn.Close()
+	defer e.mu.Unlock()
+	e.closing = e.closing || e.busy
+	return e.busy
 }
 
 // read reads into p, and returns how much is left, -1 where the kernel does not say.
@@ -126,6 +179,7 @@ func (e *each) read(s *side, fd uintptr, p []byte) (left int) {
 		}
 	}
 	e.iov.Base = nil
+	raceRead(fd, p, n, errno)
 	s.did(n, errno)
 	const size = syscall.SizeofCmsghdr + 4
 	h := (*syscall.Cmsghdr)(unsafe.Pointer(&e.control))
@@ -135,15 +189,27 @@ func (e *each) read(s *side, fd uintptr, p []byte) (left int) {
 	return int(*(*int32)(unsafe.Add(unsafe.Pointer(&e.control), syscall.SizeofCmsghdr)))
 }
 
+// pollFd is one descriptor that ppoll is asked about. Source: poll(2).
+type pollFd struct {
+	fd              int32
+	events, revents int16
+}
+
+// Of poll(2): the other side sends no more; the connection is gone.
+const (
+	pollRdhup = 0x2000
+	pollHup   = 0x10
+)
+
 // Ended reports whether the other side has ended its stream or the connection,
-// whatever is still to be read. It never waits, for Each neither.
+// whatever is still to be read, or this side has closed it. It never waits, for Each
+// neither.
 func (c *Conn) Ended() bool {
-	const established = 1 // TCP_ESTABLISHED in net/tcp_states.h
-	state, size := uint8(0), uint32(1)
+	ask, now := pollFd{events: pollRdhup}, syscall.Timespec{}
 	var errno syscall.Errno
 	err := c.in.raw.Control(func(fd uintptr) {
-		_, _, errno = syscall.RawSyscall6(syscall.SYS_GETSOCKOPT, fd, syscall.IPPROTO_TCP, syscall.TCP_INFO,
-			uintptr(unsafe.Pointer(&state)), uintptr(unsafe.Pointer(&size)), 0)
+		ask.fd = int32(fd)
+		_, _, errno = syscall.RawSyscall6(syscall.SYS_PPOLL, uintptr(unsafe.Pointer(&ask)), 1, uintptr(unsafe.Pointer(&now)), 0, 0, 0)
 	})
-	return err != nil || errno == 0 && state != established
+	return err != nil || errno == 0 && ask.revents&(pollRdhup|pollHup) != 0
 }

@@ -1,4 +1,4 @@
-//go:build linux && !race
+//go:build linux
 
 package sock
 
@@ -6,7 +6,9 @@ import (
 	"errors"
 	"io"
 	"net"
+	"syscall"
 	"testing"
+	"time"
 )
 
 // What comes while it is used is not missed, nor is the end that came with it; a
@@ -51,5 +53,100 @@ func TestEachClosed(t *testing.T) {
 	}
 	if n, err := peer.Read(make([]byte, 1)); n != 0 || err != io.EOF {
 		t.Errorf("the other side read %d, %v, want EOF", n, err)
+	}
+}
+
+// A Close or Reset while what came is used is seen by the other side at once, not when
+// the use has ended; whoever closes does not wait, and sets no store by deadlines.
+func TestEachEnds(t *testing.T) {
+	for name, end := range map[string]struct {
+		end  func(c *Conn)
+		want error
+	}{
+		"close": {func(c *Conn) { _ = c.Close() }, io.EOF},
+		"reset": {(*Conn).Reset, syscall.ECONNRESET},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c, peer := pair(t)
+			if !c.Steady() {
+				t.Skip("the kernel does not tell what is left to be read")
+			}
+			_, _ = io.WriteString(peer, "a")
+			uses := 0
+			err := c.Each(make(room, 16), func(int) bool {
+				uses++
+				_, _ = io.WriteString(peer, "b") // not to be used any more
+				if end.end(c); !c.Ended() {
+					t.Error("it has not ended")
+				}
+				_ = c.SetDeadline(time.Time{})
+				if _, err := c.Write([]byte("x")); err == nil {
+					t.Error("a write succeeded")
+				}
+				if n, err := peer.Read(make([]byte, 1)); n != 0 || !errors.Is(err, end.want) {
+					t.Errorf("the other side read %d, %v, want %v", n, err, end.want)
+				}
+				return true
+			})
+			if uses != 1 || !errors.Is(err, net.ErrClosed) {
+				t.Errorf("%d uses, %v; want 1, and net.ErrClosed", uses, err)
+			}
+		})
+	}
+}
+
+// A Close or Reset wakes Each where it waits, and a write that waits for the other side.
+func TestEachWoken(t *testing.T) {
+	wait := func(*Conn) bool { return true }
+	write := func(c *Conn) bool { _, err := c.Write(make([]byte, 16<<20)); return err == nil }
+	for i, use := range []func(c *Conn) bool{wait, wait, write, write} {
+		c, peer := pair(t)
+		if !c.Steady() {
+			t.Skip("the kernel does not tell what is left to be read")
+		}
+		_, _ = io.WriteString(peer, "a")
+		begun, ended := make(chan struct{}), make(chan error)
+		go func() { // ends with the connection
+			ended <- c.Each(make(room, 16), func(int) bool { close(begun); return use(c) })
+		}()
+		<-begun
+		if i%2 == 0 {
+			_ = c.Close()
+		} else {
+			c.Reset()
+		}
+		if err := <-ended; !errors.Is(err, net.ErrClosed) {
+			t.Errorf("Each = %v, want net.ErrClosed", err)
+		}
+	}
+}
+
+// Who half-closes has not lost the other side; who is half-closed has, before all
+// that came is read.
+func TestEnded(t *testing.T) {
+	c, peer := pair(t)
+	_, _ = io.WriteString(peer, "unread")
+	_ = c.CloseWrite()
+	if c.Ended() {
+		t.Error("it has ended, for a half-close of this side")
+	}
+	_ = peer.CloseWrite()
+	if !c.Ended() {
+		t.Error("it has not ended, though the other side's stream has")
+	}
+	_ = c.Close()
+	if !c.Ended() {
+		t.Error("it has not ended, though it is closed")
+	}
+}
+
+func TestSince51(t *testing.T) {
+	for release, want := range map[string]bool{
+		"6.1.0-13-amd64\x00\x00": true, "5.10.0": true, "5.1.0": true, "5.0.21-generic": false,
+		"4.19.0": false, "4.4.0": false, "": false, "next": false,
+	} {
+		if got := since51(release); got != want {
+			t.Errorf("since51(%q) = %v, want %v", release, got, want)
+		}
 	}
 }

@@ -1,4 +1,4 @@
-//go:build linux && !race
+//go:build linux
 
 package sock
 
@@ -68,6 +68,7 @@ func (s *stamps) read(fd uintptr, p []byte) (n uintptr, errno syscall.Errno) {
 		s.last.Store(s.note())
 	}
 	s.iov.Base = nil
+	raceRead(fd, p, n, errno)
 	return n, errno
 }
 
