@@ -65,6 +65,11 @@ func (l *Line) Receive() (n Note, fds []int, err error) {
 	var size, oobSize int
 	err = l.reads.do(func() (err error) {
 		size, oobSize, _, _, err = syscall.Recvmsg(l.fd, buf, oob, syscall.MSG_CMSG_CLOEXEC)
+		if err == syscall.ECONNRESET {
+			// The other process ended with a message unread. The kernel says so once, and
+			// before what that process had sent.
+			size, oobSize, _, _, err = syscall.Recvmsg(l.fd, buf, oob, syscall.MSG_CMSG_CLOEXEC)
+		}
 		return err
 	})
 	switch {
