@@ -134,13 +134,13 @@ func (p *parts) captured(ctx context.Context, drain func(), serve *errgroup.Grou
 		return nil
 	}
 	signals := catchSignals()
-	defer signals.stop()
 	g, err := gateway.Start(ctx, o)
 	if errors.Is(err, shaping.ErrNoNetem) && p.c.Link.Engine == config.EngineAuto {
 		o.Carry = true // nothing is left of the first try
 		g, err = gateway.Start(ctx, o)
 	}
 	if err != nil {
+		signals.stop()
 		if ce, ok := errors.AsType[*gateway.CommandError](err); ok {
 			return ce.Code, err
 		}
@@ -152,6 +152,7 @@ func (p *parts) captured(ctx context.Context, drain func(), serve *errgroup.Grou
 		p.refusedUDP = g.RefusedUDP()
 		p.countLink()
 		p.leaving.Go(func() { // while the run ends, which waits for it
+			defer signals.stop() // what it left running has its grace, and a signal cuts no books short
 			if err := g.Close(); err != nil {
 				p.log.Warn("the command's namespaces", zap.Error(err))
 			}

@@ -105,6 +105,15 @@ func (c *capture) kill() {
 	}
 }
 
+// killCommand does so unless the command has ended: what it left running is close's.
+func (c *capture) killCommand() {
+	select {
+	case <-c.ended:
+	default:
+		c.kill()
+	}
+}
+
 // runCommand lets the shim execute the command.
 func (c *capture) runCommand(name string) error {
 	if err := c.parent.Send(shim.Note{Kind: shim.TellsGo}); err != nil {

@@ -14,8 +14,8 @@ type Gateway struct {
 	c *capture
 }
 
-// Start builds the namespaces and runs the command in them. When ctx ends, the
-// command is killed. It returns a *StepError if this machine cannot capture, a
+// Start builds the namespaces and runs the command in them. When ctx ends before the
+// command it is killed, and with it all that it left. It returns a *StepError if this machine cannot capture, a
 // *CommandError if the command could not be run, what Options.Ready returned, or why
 // ctx ended; then nothing is left. Else the caller serves Listeners, calls Wait, and Close
 // at the end.

@@ -73,7 +73,8 @@ func namespaces() map[string]bool {
 	return all
 }
 
-// What the command leaves running ends with Close: politely if it can.
+// What the command leaves running ends with Close: politely if it can, also when the
+// context has ended by then.
 func TestDaemonsEndWithClose(t *testing.T) {
 	word := sleeper()
 	read, write, err := os.Pipe()
@@ -83,7 +84,9 @@ func TestDaemonsEndWithClose(t *testing.T) {
 	defer read.Close()
 	null, _ := os.OpenFile(os.DevNull, os.O_RDWR, 0)
 	defer null.Close()
-	g, err := gateway.Start(t.Context(), gateway.Options{
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	g, err := gateway.Start(ctx, gateway.Options{
 		Argv:  []string{"sh", "-c", "setsid sh -c 'trap \"echo bye; exit\" TERM; echo up; while :; do sleep 0.05; done' & setsid sleep " + word + " & sleep " + word + " & exit 3"},
 		Stdin: null, Stdout: write, Stderr: null,
 	})
@@ -99,6 +102,7 @@ func TestDaemonsEndWithClose(t *testing.T) {
 		t.Errorf("Wait() = %d, %v, want 3", code, err)
 	}
 	until(t, "two daemons", func() bool { return len(with("sleep "+word)) >= 2 })
+	cancel()
 	if err := g.Close(); err != nil {
 		t.Error(err)
 	}

@@ -64,7 +64,7 @@ func open(ctx context.Context, o *Options, what shim.Command, progress func(Step
 		return nil, explain(StepStart, err, user)
 	}
 	c := newCapture(a.spawned.PID, a.spawned.Line, o)
-	c.stopWatching = context.AfterFunc(ctx, c.kill)
+	c.stopWatching = context.AfterFunc(ctx, c.killCommand)
 	if err := c.receiveSockets(user, progress); err != nil {
 		_ = c.close()
 		if ctx.Err() != nil {
