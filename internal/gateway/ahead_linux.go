@@ -4,6 +4,8 @@ import (
 	"os"
 	"sync"
 
+	"github.com/vishvananda/netlink/nl"
+
 	"github.com/understudy-proxy/understudy/internal/gateway/link"
 	"github.com/understudy-proxy/understudy/internal/gateway/nat"
 	"github.com/understudy-proxy/understudy/internal/gateway/shim"
@@ -27,6 +29,9 @@ var ordered *Ahead
 
 func init() {
 	if g := shim.Guessed(); g != nil {
+		// The package remembers it when first asked, and others that are still to be
+		// initialised ask, too, while the order is written.
+		_ = nl.NativeEndian()
 		ordered = beginWith(orderFor(&Options{}, g.AskOutside, false), shim.TakeEarly(), "", ownStreams)
 	}
 }
