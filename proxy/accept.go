@@ -129,12 +129,12 @@ func (d *site) take(ctx context.Context, nc net.Conn) {
 	if err != nil {
 		s.drop(err.Error())
 		s.log.Warn("whom a connection was for is not known", zap.String("door", d.name), zap.Error(err))
-		reset(nc)
+		sock.Reset(nc)
 		return
 	}
 	if s.refuses(host) == fixtures.RefuseConnection {
 		s.refused(host, protoNothing)
-		reset(nc)
+		sock.Reset(nc)
 		return
 	}
 	s.loop = d.leadsToItself()
@@ -145,7 +145,7 @@ func (d *site) take(ctx context.Context, nc net.Conn) {
 		s.speak(ctx, nc, 0)
 	case s.loop:
 		s.dropLoop()
-		reset(nc)
+		sock.Reset(nc)
 	default:
 		s.pass(ctx, nc, d.raw, protoNothing)
 	}

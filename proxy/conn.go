@@ -7,8 +7,6 @@ import (
 	"net"
 	"syscall"
 	"time"
-
-	"github.com/understudy-proxy/understudy/proxy/sock"
 )
 
 // closeWrite half-closes where the connection can, and does nothing elsewhere.
@@ -30,26 +28,6 @@ func closeWrite(c net.Conn) error {
 func drain(c net.Conn) {
 	if c.SetReadDeadline(time.Now().Add(500*time.Millisecond)) == nil {
 		_, _ = io.CopyN(io.Discard, c, 1<<20)
-	}
-}
-
-// reset makes the close of c send RST where the connection is TCP.
-func reset(c net.Conn) {
-	for {
-		switch v := c.(type) {
-		case *sock.Conn:
-			v.Reset()
-			return
-		case *net.TCPConn:
-			_ = v.SetLinger(0)
-			_ = v.Close()
-			return
-		case interface{ NetConn() net.Conn }:
-			c = v.NetConn()
-		default:
-			_ = c.Close()
-			return
-		}
 	}
 }
 

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/understudy-proxy/understudy/proxy/sock"
 )
 
 // lateTime is how long a client may still take to speak where nobody else can: its
@@ -22,13 +24,13 @@ func (s *session) silent(ctx context.Context, c *peekConn) {
 	if err != nil {
 		if serverFirst(s.conn.Host) { // there is nothing to wait for
 			s.undialled(s.conn.Host, protoRaw, err)
-			reset(c)
+			sock.Reset(c)
 			return
 		}
 		late, p, serr := sniff(ctx, c, lateTime)
 		if serr == nil && len(late.ahead) == 0 {
 			s.undialled(s.conn.Host, protoRaw, err)
-			reset(c)
+			sock.Reset(c)
 			return
 		}
 		s.recognised(ctx, late, p, serr)

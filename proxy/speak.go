@@ -13,6 +13,7 @@ import (
 	"github.com/understudy-proxy/understudy/fixtures"
 	"github.com/understudy-proxy/understudy/proxy/http1"
 	"github.com/understudy-proxy/understudy/proxy/http2"
+	"github.com/understudy-proxy/understudy/proxy/sock"
 )
 
 // handshakeTime bounds a client's TLS handshake.
@@ -77,7 +78,7 @@ func (s *session) intercept(ctx context.Context, c *peekConn) {
 	switch s.refuses(host) {
 	case fixtures.RefuseConnection:
 		s.refused(host, protoTLS)
-		reset(c)
+		sock.Reset(c)
 		return
 	case fixtures.RefuseTLS:
 		s.refused(host, protoTLS)

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/understudy-proxy/understudy/proxy/sock"
 )
 
 // pass carries a connection's bytes to addr unread. p is what they are, as far
@@ -16,7 +18,7 @@ func (s *session) pass(ctx context.Context, nc net.Conn, addr string, p protocol
 	up, err := s.dial(ctx, addr)
 	if err != nil {
 		s.undialled(addr, p, err)
-		reset(nc)
+		sock.Reset(nc)
 		return
 	}
 	s.carry(ctx, nc, up, addr, p)

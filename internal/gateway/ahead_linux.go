@@ -64,8 +64,7 @@ func begin(o *Options, asks, probe bool) *Ahead {
 	}
 	early := shim.TakeEarly()
 	if early != nil && !own {
-		early.Told()
-		early.End()
+		early.Drop()
 		early = nil
 	}
 	return beginWith(order, early, o.Dir, streams)
@@ -104,8 +103,7 @@ func (a *ahead) begun() error {
 		err = s.Tell(shim.TellsOrder, a.order.Encode())
 	}
 	if err != nil {
-		s.Told()
-		s.End()
+		s.Drop()
 	}
 	return err
 }
@@ -131,8 +129,7 @@ func (a *ahead) close() {
 	a.used.Do(func() {
 		<-a.done
 		if a.err == nil {
-			a.spawned.Told()
-			a.spawned.End()
+			a.spawned.Drop()
 		}
 	})
 }
@@ -142,8 +139,7 @@ func unprepare() {
 	ordered.Close()
 	ordered = nil
 	if early := shim.TakeEarly(); early != nil {
-		early.Told()
-		early.End()
+		early.Drop()
 	}
 }
 

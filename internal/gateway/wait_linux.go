@@ -18,7 +18,7 @@ func awaitEnd(pid int) {
 		var info unix.Siginfo
 		try := func(uintptr) bool {
 			err := unix.Waitid(unix.P_PID, pid, &info, ended|unix.WNOHANG, nil)
-			return err == nil && info.Signo != 0
+			return err != nil || info.Signo != 0 // or there is none to wait for
 		}
 		if c, err := f.SyscallConn(); err == nil && c.Read(try) == nil {
 			return

@@ -375,7 +375,10 @@ func (c *serverConn) closeWrite() {
 }
 
 // reset ends the connection with RST.
-func (c *serverConn) reset() { resetConn(c.nc) }
+func (c *serverConn) reset() {
+	sock.Reset(c.nc)
+	_ = c.nc.Close()
+}
 
 // hijack gives the connection away, what was read of it first.
 func (c *serverConn) hijack() net.Conn {

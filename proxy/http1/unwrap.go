@@ -63,18 +63,6 @@ func drained(nc net.Conn) *sock.Conn {
 	}
 }
 
-// resetConn ends nc with RST: no FIN, no close_notify. What is still in the
-// kernel's send buffer is lost. Connections without TCP below are just closed.
-func resetConn(nc net.Conn) {
-	if c := sock.Of(nc); c != nil {
-		c.Reset() // not the TCP connection itself: see sock.Conn's Each
-	} else if t := tcpOf(nc); t != nil {
-		_ = t.SetLinger(0)
-		_ = t.Close()
-	}
-	_ = nc.Close()
-}
-
 // leftoverConn reads what was read ahead before the connection itself.
 type leftoverConn struct {
 	net.Conn

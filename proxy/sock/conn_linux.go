@@ -50,23 +50,20 @@ func (c *Conn) Read(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
 	}
-	s := &c.in
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.one = p
-	err := s.raw.Read(s.call)
-	s.one = nil
-	return c.gave(s.n, s.errno, err)
+	return c.readOnce(p, nil)
 }
 
 // ReadInto reads once into what in lends.
-func (c *Conn) ReadInto(in Room) (int, error) {
+func (c *Conn) ReadInto(in Room) (int, error) { return c.readOnce(nil, in) }
+
+// readOnce reads into p, or into what in lends where that is not nil.
+func (c *Conn) readOnce(p []byte, in Room) (int, error) {
 	s := &c.in
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.room = in
+	s.one, s.room = p, in
 	err := s.raw.Read(s.call)
-	s.room = nil
+	s.one, s.room = nil, nil
 	return c.gave(s.n, s.errno, err)
 }
 

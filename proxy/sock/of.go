@@ -17,3 +17,25 @@ func Of(nc net.Conn) *Conn {
 	}
 	return nil
 }
+
+// Reset ends nc with RST: no FIN, no close_notify, and what is still in the kernel's
+// send buffer is lost. A connection without TCP below is just closed.
+func Reset(nc net.Conn) {
+	for below := nc; below != nil; {
+		switch c := below.(type) {
+		case *Conn:
+			c.Reset() // not the TCP connection itself: see Each
+			return
+		case *net.TCPConn:
+			_ = c.SetLinger(0)
+			_ = c.Close()
+			return
+		case interface{ NetConn() net.Conn }:
+			below = c.NetConn()
+		default:
+			_ = below.Close()
+			return
+		}
+	}
+	_ = nc.Close()
+}

@@ -87,6 +87,12 @@ func (s *Spawned) Tell(kind Kind, b []byte) error {
 // Told says that there are no more orders.
 func (s *Spawned) Told() { _ = syscall.Close(s.orders) }
 
+// Drop ends a shim that was told nothing, or not all.
+func (s *Spawned) Drop() {
+	s.Told()
+	s.End()
+}
+
 // End ends a shim that runs nothing yet: it does when its line breaks.
 func (s *Spawned) End() {
 	s.Line.Close()
