@@ -80,6 +80,22 @@ func TestAnyResolverIsAnsweredByUs(t *testing.T) {
 	}
 }
 
+// What is sent to the command over IPv6 finds it from its first moment: its address is in
+// the table of local ones, of which the kernel takes care some time after it was told.
+func TestIPv6AddressIsThereAtOnce(t *testing.T) {
+	const own = "fd756e64657273740000000000000002 80 "
+	for range 40 {
+		r := capture(t, gateway.Options{Argv: []string{"cat", "/proc/net/ipv6_route"}})
+		if len(r.Listeners()) < 4 {
+			t.Skip("no IPv6 here")
+		}
+		if routes := r.output(0); !strings.Contains(routes, own) {
+			t.Fatal("no route to the command's own address:\n" + routes)
+		}
+		_ = r.Close()
+	}
+}
+
 // deciding is a Resolver that a table describes.
 type deciding map[string]gateway.Reply
 

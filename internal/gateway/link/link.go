@@ -177,8 +177,11 @@ func (b *Batch) outsideAddresses() {
 	b.addLast(unix.RTM_NEWROUTE, route(unix.AF_INET, everythingLocal(unix.RT_TABLE_LOCAL))...)
 }
 
-// Inside6 is what IPv6 adds to the command's end.
+// Inside6 is what IPv6 adds to the command's end. That what comes to its address is its
+// own, the kernel itself knows some time after it has answered (a workqueue's): until then
+// an answer from the gateway would be lost and nobody told.
 func Inside6() (b Batch) {
+	b.add(unix.RTM_NEWROUTE, route(unix.AF_INET6, ownAddress(up.ip6))...)
 	b.add(unix.RTM_NEWADDR, hasAddress(up.ip6, prefix6)...)
 	b.add(unix.RTM_NEWNEIGH, neighbour(down.ip6, down.mac)...)
 	b.addLast(unix.RTM_NEWROUTE, route(unix.AF_INET6, via(Index, down.ip6))...)
@@ -283,6 +286,10 @@ func route(family uint8, w way) []nl.NetlinkRequestData {
 		all = append(all, nl.NewRtAttr(unix.RTA_GATEWAY, w.gateway))
 	}
 	return all
+}
+
+func ownAddress(ip net.IP) way {
+	return way{table: unix.RT_TABLE_LOCAL, prefix: uint8(8 * len(ip)), kind: unix.RTN_LOCAL, scope: unix.RT_SCOPE_HOST, index: Index, to: ip}
 }
 
 // ndmsg is the kernel's struct of that name. Source: linux/neighbour.h.
