@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -134,38 +135,37 @@ func checksum(parts ...[]byte) uint16 {
 	return ^uint16(sum)
 }
 
-// countRefused books the UDP that arrives and is for no DNS server: with nobody
-// listening the kernel refuses it at once (ICMP port unreachable), and the raw
-// socket sees it before.
+// countRefused books the UDP that arrives and is for no DNS server, until the socket is
+// closed: with nobody listening the kernel refuses it at once (ICMP port unreachable), and
+// the raw socket sees it before.
 func (c *capture) countRefused(f *os.File, ipv6 bool) {
 	raw, err := f.SyscallConn()
 	if err != nil {
 		return
 	}
-	buf, oob := make([]byte, 128), make([]byte, 256)
-	for {
-		var n, oobn int
-		var got error
-		err := raw.Read(func(fd uintptr) bool {
-			n, oobn, _, _, got = unix.Recvmsg(int(fd), buf, oob, 0)
-			return got != unix.EAGAIN
-		})
-		if err != nil {
-			return
+	_ = raw.Read(func(fd uintptr) bool {
+		for c.books.read(int(fd), ipv6) {
 		}
-		if got != nil {
-			continue
-		}
-		head := buf[:n]
-		if !ipv6 && n > 0 { // IPv4 alone comes with its header
-			head = head[min(int(head[0]&15)*4, n):]
-		}
-		to, ok := sentTo(oob[:oobn])
-		if !ok || len(head) < udpHeader || to.IsMulticast() {
-			continue
-		}
-		if port := binary.BigEndian.Uint16(head[2:]); port != 53 {
-			c.books.add(netip.AddrPortFrom(to, port))
+		return false
+	})
+}
+
+// refusedUDP tells of all that has arrived, also where countRefused has not come to it.
+func (c *capture) refusedUDP() []RefusedUDP {
+	for _, r := range []shim.Role{shim.UDP4, shim.UDP6} {
+		if f := c.files[r]; f != nil {
+			if raw, err := f.SyscallConn(); err == nil {
+				_ = raw.Control(func(fd uintptr) { c.books.read(int(fd), r.IPv6()) })
+			}
 		}
 	}
+	c.books.mu.Lock()
+	defer c.books.mu.Unlock()
+	all := make([]RefusedUDP, 0, len(c.books.counts))
+	for to, n := range c.books.counts {
+		host, _ := c.name(to.Addr())
+		all = append(all, RefusedUDP{To: to, Host: host, Datagrams: n})
+	}
+	slices.SortFunc(all, func(a, b RefusedUDP) int { return a.To.Compare(b.To) })
+	return all
 }
