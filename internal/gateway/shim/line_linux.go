@@ -13,6 +13,7 @@ type Line struct {
 	fd            int
 	mu            sync.Mutex // one sender at a time
 	reads, writes Until      // as it waits; nil to wait in the system calls
+	buf, oob      []byte     // the receiver's, used again
 }
 
 // NewLine returns the line over one of a pair of SOCK_SEQPACKET sockets.
@@ -59,9 +60,13 @@ func (u Until) do(what func() error) (err error) {
 	return err
 }
 
-// Receive waits for a message. ErrGone says that the other process is gone.
+// Receive waits for a message. ErrGone says that the other process is gone. There is one
+// receiver at a time.
 func (l *Line) Receive() (n Note, fds []int, err error) {
-	buf, oob := make([]byte, maxNote), make([]byte, syscall.CmsgSpace(4*64))
+	if l.buf == nil {
+		l.buf, l.oob = make([]byte, maxNote), make([]byte, syscall.CmsgSpace(4*64))
+	}
+	buf, oob := l.buf, l.oob
 	var size, oobSize int
 	err = l.reads.do(func() (err error) {
 		size, oobSize, _, _, err = syscall.Recvmsg(l.fd, buf, oob, syscall.MSG_CMSG_CLOEXEC)

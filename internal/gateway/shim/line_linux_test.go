@@ -1,6 +1,7 @@
 package shim
 
 import (
+	"runtime"
 	"syscall"
 	"testing"
 )
@@ -26,5 +27,31 @@ func TestLastWordsAreHeard(t *testing.T) {
 	}
 	if n, _, err := parent.Receive(); err != ErrGone {
 		t.Errorf("Receive() = %+v, %v, want %v", n, err, ErrGone)
+	}
+}
+
+// A line that carries many messages makes little garbage: nobody collects a shim's for long.
+func TestLineUsesItsRoomAgain(t *testing.T) {
+	pair, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_SEQPACKET|syscall.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	parent, shim := NewLine(pair[0]), NewLine(pair[1])
+	defer parent.Close()
+	defer shim.Close()
+	const messages = 1000
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	for range messages {
+		if err := parent.Send(Note{Kind: TellsSocket, Number: syscall.AF_INET}); err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := shim.Receive(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	runtime.ReadMemStats(&after)
+	if each := (after.TotalAlloc - before.TotalAlloc) / messages; each > 2<<10 {
+		t.Errorf("%d bytes for each message, want some hundreds", each)
 	}
 }
