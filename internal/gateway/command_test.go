@@ -144,6 +144,38 @@ func TestFilesAreSeenByTheCommandAlone(t *testing.T) {
 	}
 }
 
+// What the command sees in place of files is readable for all, whatever the umask with
+// which it was made: a service may run as a user of its own.
+func TestCoveredFilesAreReadable(t *testing.T) {
+	defer syscall.Umask(syscall.Umask(0o077))
+	equal(t, "modes", sh(t, gateway.Options{}, "stat -L -c %a /etc/resolv.conf; umask").output(0), "444\n0077")
+}
+
+// A service manager tells all processes of a unit to end, the shim too. The command ends
+// by itself all the same.
+func TestSignalsForAllLeaveTheShim(t *testing.T) {
+	r := sh(t, gateway.Options{}, `trap 'echo caught; exit 9' TERM; echo ready; while :; do sleep 0.05; done`)
+	ready := make([]byte, len("ready\n"))
+	if _, err := io.ReadFull(r.out, ready); err != nil {
+		t.Fatal(err)
+	}
+	shims := childrenOf(os.Getpid())
+	if len(shims) == 0 {
+		t.Skip("this kernel keeps no list of children")
+	}
+	for _, n := range []syscall.Signal{syscall.SIGTERM, syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2} {
+		for _, pid := range shims {
+			if err := syscall.Kill(pid, n); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := r.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	equal(t, "output", r.output(9), "caught")
+}
+
 func TestReadyComesBeforeTheCommand(t *testing.T) {
 	stop := errors.New("no, thanks")
 	_, err := gateway.Start(t.Context(), gateway.Options{Argv: []string{"touch", filepath.Join(t.TempDir(), "made")}, Ready: func(g *gateway.Gateway) error {

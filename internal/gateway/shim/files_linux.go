@@ -30,13 +30,18 @@ func read(name string) string {
 func write(name, text string) error { return create(name, syscall.O_WRONLY, -1, []byte(text)) }
 
 // create writes a whole file: a copy of base, -1 for none, and content after it.
-// flags say whether it is made.
+// flags say whether it is made; then all may read it, whatever this process's umask.
 func create(name string, flags, base int, content []byte) error {
 	fd, err := syscall.Open(name, flags|syscall.O_CLOEXEC, 0o444)
 	if err != nil {
 		return at("open "+name, err)
 	}
 	defer func() { _ = syscall.Close(fd) }()
+	if flags&syscall.O_CREAT != 0 {
+		if err := syscall.Fchmod(fd, 0o444); err != nil {
+			return at("fchmod "+name, err)
+		}
+	}
 	for base >= 0 {
 		n, err := syscall.Sendfile(fd, base, nil, 1<<20)
 		switch {

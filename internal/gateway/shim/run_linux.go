@@ -37,6 +37,7 @@ func (p *process) run() {
 		return
 	}
 	v.command = pid
+	ignoreSignals()
 	p.forgetStreams()
 	_ = p.parent.Send(Note{Kind: SaysRuns, Number: pid})
 	go func() { // ends the process

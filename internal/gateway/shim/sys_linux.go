@@ -36,6 +36,16 @@ func prctl(option, arg2 uintptr) error {
 	return nil
 }
 
+// ignoreSignals keeps what is sent to many processes at once, as a service manager does to
+// all of a unit, from ending this one, and with it the command in the midst of its own end.
+// A program that is executed afterwards would inherit it.
+func ignoreSignals() {
+	action := [8]uint64{1} // struct sigaction: SIG_IGN, and no more
+	for _, n := range []syscall.Signal{syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM, syscall.SIGUSR1, syscall.SIGUSR2} {
+		_, _, _ = syscall.RawSyscall6(syscall.SYS_RT_SIGACTION, uintptr(n), uintptr(unsafe.Pointer(&action)), 0, 8, 0, 0)
+	}
+}
+
 // shimSlack is by how much, ns, the kernel may wake a shim late. Go's runtime looks after
 // itself every 20 µs while it starts: that is a quarter of a start where an interrupt is
 // dear, and nothing of a shim's is due to the millisecond.
