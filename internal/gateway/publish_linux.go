@@ -2,12 +2,14 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/netip"
 	"os"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -93,10 +95,13 @@ func (c *capture) connectInside(family int, to unix.Sockaddr) (*net.TCPConn, err
 	if err != nil {
 		return nil, err
 	}
+	_ = unix.SetNonblock(fd, true) // for the runtime's poller: a listener may be full
 	f := os.NewFile(uintptr(fd), "published")
 	defer f.Close()
-	// The loopback answers at once; there is nothing to wait for.
-	if err := unix.Connect(fd, to); err != nil {
+	if err = unix.Connect(fd, to); err == unix.EINPROGRESS {
+		err = c.connected(f)
+	}
+	if err != nil {
 		return nil, os.NewSyscallError("connect", err)
 	}
 	conn, err := net.FileConn(f)
@@ -104,6 +109,30 @@ func (c *capture) connectInside(family int, to unix.Sockaddr) (*net.TCPConn, err
 		return nil, err
 	}
 	return conn.(*net.TCPConn), nil
+}
+
+// connected waits until a connection is made, or cannot be, or the capture ends.
+func (c *capture) connected(f *os.File) error {
+	stop := context.AfterFunc(c.ctx, func() { _ = f.SetWriteDeadline(time.Now()) })
+	defer stop()
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var failed error
+	err = raw.Write(func(fd uintptr) bool {
+		number, err := unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_ERROR)
+		if err == nil && number != 0 {
+			err = unix.Errno(number)
+		}
+		if err != nil {
+			failed = err
+			return true
+		}
+		_, err = unix.Getpeername(int(fd))
+		return err == nil
+	})
+	return errors.Join(err, failed)
 }
 
 // socketInside asks the shim for a socket in the command's namespace.
