@@ -58,6 +58,7 @@ type capture struct {
 	stopWatching func() bool
 	serving      sync.WaitGroup
 	closing      sync.Once
+	left         error // what close could not end
 }
 
 // socketGift is a socket made in the command's namespace.
@@ -114,7 +115,10 @@ func (c *capture) killCommand() {
 	}
 }
 
-// runCommand lets the shim execute the command.
+var errWatcherGone = errors.New("the process that watches over the command was killed, and the command with it")
+
+// runCommand lets the shim execute the command. Once it was told to, the command may have
+// run: an error is no StepError then.
 func (c *capture) runCommand(name string) error {
 	if err := c.parent.Send(shim.Note{Kind: shim.TellsGo}); err != nil {
 		return &StepError{Step: StepStart, Err: errShimGone}
@@ -122,7 +126,7 @@ func (c *capture) runCommand(name string) error {
 	n, _, err := c.parent.Receive()
 	switch {
 	case err != nil:
-		return &StepError{Step: StepStart, Err: errShimGone}
+		return errWatcherGone
 	case n.Kind == shim.SaysNotRun:
 		code := 126
 		if syscall.Errno(n.Errno) == syscall.ENOENT {
@@ -130,7 +134,7 @@ func (c *capture) runCommand(name string) error {
 		}
 		return &CommandError{Name: name, Code: code, Err: shimFailed(n)}
 	case n.Kind != shim.SaysRuns:
-		return &StepError{Step: StepStart, Err: fmt.Errorf("an unexpected note of kind %d from the shim", n.Kind)}
+		return fmt.Errorf("an unexpected note of kind %d from the shim", n.Kind)
 	}
 	c.mu.Lock()
 	c.command = n.Number
@@ -162,7 +166,7 @@ func (c *capture) listen() {
 			c.sockets <- gift
 		}
 	}
-	c.end(128+int(syscall.SIGKILL), errors.New("the process that watches over the command was killed, and the command with it"))
+	c.end(128+int(syscall.SIGKILL), errWatcherGone)
 	close(c.sockets)
 }
 
@@ -232,7 +236,7 @@ func (c *capture) close() error {
 			}
 		}
 		<-c.gone
-		c.sweep()
+		c.left = c.sweep()
 		c.cancel()
 		for _, l := range c.listeners {
 			_ = l.Close()
@@ -246,21 +250,27 @@ func (c *capture) close() error {
 			_ = f.Close()
 		}
 	})
-	return nil
+	return c.left
 }
 
 // sweep kills what is left in the command's namespace if the shim could not: if
 // it was killed itself. This process's sockets keep the namespace, and so its
-// number, until that is done. It looks at every process of the machine.
-func (c *capture) sweep() {
+// number, until that is done. It looks at every process of the machine. What does not die,
+// because it waits for a disk that does not answer, is told of.
+func (c *capture) sweep() error {
 	if c.inode == 0 || c.inOrder {
-		return
+		return nil
 	}
 	var own unix.Stat_t
 	if unix.Stat("/proc/self/ns/net", &own) != nil || own.Ino == c.inode {
-		return
+		return nil
 	}
+	over := time.Now().Add(patience)
 	for shim.KillNamespace(c.inode) {
+		if time.Now().After(over) {
+			return errors.New("processes that the command left do not end when killed")
+		}
 		time.Sleep(time.Millisecond) // until they have died
 	}
+	return nil
 }
