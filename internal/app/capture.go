@@ -159,6 +159,7 @@ func (p *parts) captured(ctx context.Context, drain func(), serve *errgroup.Grou
 		})
 	}()
 	signals.pass(g.Signal)
+	holding.Go(func() { p.endOrphans(served) })
 	code, err := g.Wait()
 	stopServing()
 	holding.Wait()
@@ -166,6 +167,14 @@ func (p *parts) captured(ctx context.Context, drain func(), serve *errgroup.Grou
 		return ExitSetup, failed
 	}
 	return code, err
+}
+
+// endOrphans ends what an earlier command has left though both who could have ended it were
+// killed. It may take its time, and gives up when ctx ends.
+func (p *parts) endOrphans(ctx context.Context) {
+	if pids := gateway.EndOrphans(ctx); len(pids) > 0 {
+		p.log.Warn("ended what an earlier captured command had left running: its understudy and its shim had been killed in one instant", zap.Ints("processes", pids))
+	}
 }
 
 // tellCapture says how the command is captured.

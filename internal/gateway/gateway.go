@@ -46,6 +46,12 @@ func (a *Ahead) Close() {
 // and tells what became of each. It leaves nothing.
 func Probe(ctx context.Context) []Finding { return probe(ctx) }
 
+// EndOrphans kills what captured commands have left whose understudy and shim were killed
+// in the same instant, so that nobody was there to do it, and returns the processes'
+// numbers. It looks at every process of the machine, and leaves alone what this user may
+// not look into; it gives up when ctx ends. A process that is captured itself ends nothing.
+func EndOrphans(ctx context.Context) (pids []int) { return endOrphans(ctx) }
+
 // Shim returns at once, unless this process was started by Probe as the command
 // of its trial: then it is that and does not return. It must be the first thing in
 // main, and in TestMain of tests that call Start. A process that Start has started

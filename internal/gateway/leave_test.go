@@ -176,6 +176,56 @@ func TestKillLeavesNothing(t *testing.T) {
 	}
 }
 
+// Where both who could end a command's daemons are killed in one instant, the next run does
+// it. A run that is watched over is left alone.
+func TestOrphansAreEnded(t *testing.T) {
+	other := sleeper()
+	beside := capture(t, gateway.Options{Argv: []string{"sh", "-c", "setsid sleep " + other + " & exec sleep " + other}})
+	until(t, "a run beside", func() bool { return len(exactly("sleep", other)) == 2 })
+	word := sleeper()
+	argv, env := as("host", "sh", "-c", "setsid sleep "+word+" & setsid setsid sleep "+word+" & exec sleep "+word)
+	cmd := exec.Command(argv[0], argv[1:]...)
+	cmd.Env = env
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "the command and its daemons", func() bool { return len(exactly("sleep", word)) == 3 })
+	var shims []int
+	until(t, "there is a shim", func() bool { shims = childrenOf(cmd.Process.Pid); return len(shims) > 0 })
+	_ = unix.Kill(cmd.Process.Pid, unix.SIGSTOP) // so that it sees nothing of the shim's end
+	until(t, "it stands", func() bool { return stopped(cmd.Process.Pid) })
+	for _, pid := range shims {
+		_ = unix.Kill(pid, unix.SIGKILL)
+	}
+	_ = cmd.Process.Kill()
+	_ = cmd.Wait()
+	until(t, "two daemons are left", func() bool { return len(exactly("sleep", word)) == 2 })
+	want := exactly("sleep", word)
+	got := gateway.EndOrphans(t.Context())
+	for _, pid := range want {
+		if !slices.Contains(got, pid) {
+			t.Errorf("EndOrphans() = %v, want %v among them", got, want)
+		}
+	}
+	until(t, "they are gone", func() bool { return len(with(word)) == 0 })
+	if left := exactly("sleep", other); len(left) != 2 {
+		t.Errorf("of the run beside %v are left", left)
+	}
+	_ = beside.Close()
+}
+
+// stopped reports whether all threads of a process have stopped.
+func stopped(pid int) bool {
+	all, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+	for _, name := range all {
+		text, _ := os.ReadFile(name)
+		if _, state, _ := strings.Cut(string(text), ") "); !strings.HasPrefix(state, "T") {
+			return false
+		}
+	}
+	return len(all) > 0
+}
+
 // inOurs reports whether a process of this test binary is in a namespace; other
 // programs of this machine come and go.
 func inOurs(ns string) bool {
@@ -212,15 +262,24 @@ func killOne(t *testing.T, victim string, after time.Duration) {
 		for _, pid := range exactly("sleep", word)[:1] {
 			_ = unix.Kill(pid, unix.SIGKILL)
 		}
-		// It may have been a daemon; then the command still runs, or is the shell yet.
-		until(t, "the command is gone", func() bool {
+	}
+	ended := make(chan struct{})
+	go func() { defer close(ended); _ = cmd.Wait() }() // the next waits for it
+	until(t, "the run has ended", func() bool {
+		select {
+		case <-ended:
+			return true
+		default:
+		}
+		if victim == "command" {
+			// It may have been a daemon; then the command still runs, or is the shell yet. One
+			// that executes a program just now has no command line.
 			for _, pid := range exactly("sleep", word) {
 				_ = unix.Kill(pid, unix.SIGKILL)
 			}
-			return !slices.ContainsFunc(with(word), func(pid int) bool { return pid != host })
-		})
-	}
-	_ = cmd.Wait()
+		}
+		return false
+	})
 	until(t, "its processes are gone", func() bool { return len(with(word)) == 0 })
 }
 

@@ -5,6 +5,10 @@ import (
 	"syscall"
 )
 
+// CoversType and CoversSource are what the file system of the covers is and where it is
+// said to come from: a process that was captured is known by them.
+const CoversType, CoversSource = "tmpfs", "understudy"
+
 // cover puts the files over those that are there, in this process's own mount
 // namespace. Contents lie in a tmpfs that is nowhere to be seen: it is mounted
 // for a moment, and its files live on in their bind mounts.
@@ -83,7 +87,7 @@ func cover(files []Cover, contents []Content) error {
 // scratch mounts an empty tmpfs on a directory that every system has.
 func scratch() (dir string, err error) {
 	for _, dir = range []string{"/tmp", "/run", "/var", "/dev", "/usr"} {
-		err = syscall.Mount("understudy", dir, "tmpfs", syscall.MS_NOSUID|syscall.MS_NODEV|syscall.MS_NOEXEC, "mode=0755")
+		err = syscall.Mount(CoversSource, dir, CoversType, syscall.MS_NOSUID|syscall.MS_NODEV|syscall.MS_NOEXEC, "mode=0755")
 		if err == nil {
 			return dir, nil
 		}
