@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+	"time"
 
 	"github.com/understudy-proxy/understudy/internal/gateway"
 )
@@ -82,7 +83,8 @@ func (c cache) keep(name string, data []byte) error {
 	if err := os.MkdirAll(string(c), 0o700); err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(string(c), ".new-*") // with mode 0600
+	c.sweep()
+	f, err := os.CreateTemp(string(c), unfinished) // with mode 0600
 	if err != nil {
 		return err
 	}
@@ -97,6 +99,26 @@ func (c cache) keep(name string, data []byte) error {
 		_ = os.Remove(f.Name())
 	}
 	return err
+}
+
+// unfinished are files that are being written, or were by a run that was killed; abandoned
+// is when the latter is sure.
+const (
+	unfinished = ".new-*"
+	abandoned  = time.Hour
+)
+
+// sweep removes what killed runs have not finished.
+func (c cache) sweep() {
+	files, err := filepath.Glob(filepath.Join(string(c), unfinished))
+	if err != nil {
+		return
+	}
+	for _, f := range files {
+		if info, err := os.Lstat(f); err == nil && time.Since(info.ModTime()) > abandoned {
+			_ = os.Remove(f)
+		}
+	}
 }
 
 // forget removes what was made of earlier states of the same files.
