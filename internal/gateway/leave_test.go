@@ -222,12 +222,14 @@ func stopped(pid int) bool {
 }
 
 // inOurs reports whether a process of this test binary is in a namespace; other
-// programs of this machine come and go.
+// programs of this machine come and go, those of other tests with shims of theirs.
 func inOurs(ns string) bool {
 	kind, _, _ := strings.Cut(ns, ":")
+	own, _ := os.Readlink(self())
 	return len(running(func(pid int, argv []string) bool {
 		at, _ := os.Readlink(fmt.Sprintf("/proc/%d/ns/%s", pid, kind))
-		return at == ns && (argv[0] == "understudy-gateway" || argv[0] == self())
+		exe, _ := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid))
+		return at == ns && exe == own && (argv[0] == "understudy-gateway" || argv[0] == self())
 	})) > 0
 }
 
