@@ -32,10 +32,12 @@ func endOrphans(ctx context.Context) (ended []int) {
 	return ended
 }
 
-// orphans returns the processes that were captured and of which no ancestor is a shim, with
-// their mount namespaces, as far as this process may look into them; none if ctx ends
-// before all is seen. A shim is the ancestor of all that its command leaves. Of the network
-// there is nothing left to know them by: with the gateway's namespace the link has gone.
+// orphans returns the processes that were captured and in whose mount namespace no shim is
+// left, nor anybody below one, with these namespaces, as far as this process may look into
+// them; none if ctx ends before all is seen. A shim is the ancestor of all that its command
+// leaves; who came into a namespace that is watched over, such as a debugger's shell
+// (nsenter), is nobody's orphan. Of the network there is nothing left to know them by: with
+// the gateway's namespace the link has gone.
 func orphans(ctx context.Context) map[int]string {
 	own, all := namespaceOf("self"), map[string][]int{}
 	proc, err := os.Open("/proc")
@@ -56,13 +58,11 @@ func orphans(ctx context.Context) map[int]string {
 	}
 	found := map[int]string{}
 	for ns, pids := range all {
-		if !slices.ContainsFunc(pids, func(pid int) bool { return covered(strconv.Itoa(pid)) }) {
+		if slices.ContainsFunc(pids, watched) || !slices.ContainsFunc(pids, func(pid int) bool { return covered(strconv.Itoa(pid)) }) {
 			continue
 		}
 		for _, pid := range pids {
-			if !watched(pid) {
-				found[pid] = ns
-			}
+			found[pid] = ns
 		}
 	}
 	return found
