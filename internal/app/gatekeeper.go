@@ -4,10 +4,12 @@ import (
 	"context"
 	"net"
 	"net/netip"
+	"strconv"
 	"sync"
 	"time"
 
 	"github.com/understudy-proxy/understudy/fixtures"
+	"github.com/understudy-proxy/understudy/internal/config"
 	"github.com/understudy-proxy/understudy/internal/gateway"
 	"github.com/understudy-proxy/understudy/proxy/wire"
 	"github.com/understudy-proxy/understudy/rules"
@@ -125,33 +127,47 @@ func unmapped(a *net.TCPAddr) netip.AddrPort {
 }
 
 // nobodyThere books a connection to a port of the loopback on which neither the
-// command nor the host listens: a dead dependency, or one that is waited for.
+// command nor the host listens: a dead dependency, or one that is waited for. In a replay
+// that is so where nothing was recorded.
 func (p *parts) nobodyThere(conn gateway.Connection) {
-	p.books.refused(conn.From.Addr().String(), hostFor(conn.To, conn.Host), "nothing listens there", "")
+	why := "nothing listens there"
+	if p.replays() && p.c.OnMiss == config.MissFail {
+		why = "nothing listens there in the command's network, and nothing was recorded there"
+	}
+	p.books.refused(conn.From.Addr().String(), hostFor(conn.To, conn.Host), why, "")
 }
 
 // asks reports whether connections of the command are asked about: there are rules,
 // or may come to be, or there may be nobody behind what is replayed.
 func (p *parts) asks() bool { return len(p.places) > 0 || p.replays() }
 
+// reachable reports whether a connection of the command can be made, as far as that can
+// be known before: to the loopback where something listens, or is replayed.
+func (p *parts) reachable(ctx context.Context, conn gateway.Connection) gateway.Admission {
+	switch {
+	case !p.replays():
+		return gateway.IfListening(ctx, conn)
+	case !conn.Loopback, p.player == nil, p.player.local.has(strconv.Itoa(int(conn.To.Port()))):
+		return gateway.Admit
+	case p.c.OnMiss == config.MissFail:
+		return gateway.Refuse
+	}
+	return gateway.IfListening(ctx, conn)
+}
+
 // admission is what the gateway asks before a connection of the command is made.
 // nil leaves it to the gateway: there is nothing to ask, and asking takes time.
 func (p *parts) admission() func(context.Context, gateway.Connection) gateway.Admission {
-	reachable := gateway.IfListening
-	if p.replays() {
-		// What is replayed may have nobody behind it.
-		reachable = func(context.Context, gateway.Connection) gateway.Admission { return gateway.Admit }
-	}
-	switch {
-	case !p.asks():
+	if !p.asks() {
 		return nil
-	case len(p.places) == 0:
-		return reachable
 	}
 	return func(ctx context.Context, conn gateway.Connection) gateway.Admission {
-		if a := reachable(ctx, conn); a != gateway.Admit {
+		if a := p.reachable(ctx, conn); a != gateway.Admit {
 			p.nobodyThere(conn)
 			return a
+		}
+		if len(p.places) == 0 {
+			return gateway.Admit
 		}
 		host := hostFor(conn.To, conn.Host)
 		refusal, rule := p.gate.admit(conn, host)

@@ -23,6 +23,7 @@ import (
 type player struct {
 	decks            []*match.Player
 	exchanges, stubs int
+	local            localPorts // for which there may be an answer
 }
 
 var _ proxy.Responder = (*player)(nil)
@@ -86,7 +87,7 @@ func (p *parts) makePlayer() error {
 		for _, w := range c.Warnings {
 			p.log.Warn("cassette: " + w.Error())
 		}
-		ix, err := index(c, p.c.Match)
+		ix, err := index(c, p.c.Match, &p.player.local)
 		if err != nil {
 			return BadInput(err)
 		}
@@ -106,8 +107,8 @@ func (p *parts) makePlayer() error {
 }
 
 // index builds the index of one cassette: recordings and stubs, under its own settings
-// and those of the configuration.
-func index(c *cassette.Cassette, more cassette.Match) (*match.Index, error) {
+// and those of the configuration. What they tell of the loopback is added to local.
+func index(c *cassette.Cassette, more cassette.Match, local *localPorts) (*match.Index, error) {
 	s := match.Settings{Headers: slices.Concat(c.Manifest.Match.Headers, more.Headers)}
 	for _, i := range slices.Concat(c.Manifest.Match.Ignore, more.Ignore) {
 		s.Ignore = append(s.Ignore, match.Ignore(i))
@@ -123,6 +124,7 @@ func index(c *cassette.Cassette, more cassette.Match) (*match.Index, error) {
 		if err := b.Add(c.Name, x, c.OpenBody); err != nil {
 			return nil, err
 		}
+		local.addExchange(x)
 	}
 	for _, file := range c.Stubs {
 		stubs, err := stub.LoadFile(file)
@@ -130,6 +132,9 @@ func index(c *cassette.Cassette, more cassette.Match) (*match.Index, error) {
 			return nil, err
 		}
 		b.AddStubs(stubs...)
+		for _, s := range stubs {
+			local.addStub(s)
+		}
 	}
 	return b.Build(), nil
 }
