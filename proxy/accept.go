@@ -125,22 +125,22 @@ func (d *site) take(ctx context.Context, nc net.Conn) {
 			d.Observer.ConnClosed(&s.conn, s.end)
 		}
 	}()
-	host, err := d.leadsTo(nc)
+	to, err := d.leadsTo(nc)
 	if err != nil {
 		s.drop(err.Error())
 		s.log.Warn("whom a connection was for is not known", zap.String("door", d.name), zap.Error(err))
 		sock.Reset(nc)
 		return
 	}
-	if s.refuses(host) == fixtures.RefuseConnection {
-		s.refused(host, protoNothing)
+	if s.refuses(to.Host) == fixtures.RefuseConnection {
+		s.refused(to.Host, protoNothing)
 		sock.Reset(nc)
 		return
 	}
 	s.loop = d.leadsToItself()
 	switch {
 	case d.found != nil:
-		s.transparent(ctx, nc, host)
+		s.transparent(ctx, nc, to)
 	case d.raw == "":
 		s.speak(ctx, nc, 0)
 	case s.loop:
@@ -153,14 +153,14 @@ func (d *site) take(ctx context.Context, nc net.Conn) {
 
 // leadsTo is whom a connection is for, as far as the door knows: "" where each
 // request brings its own.
-func (d *site) leadsTo(nc net.Conn) (string, error) {
+func (d *site) leadsTo(nc net.Conn) (Meant, error) {
 	switch {
 	case d.found != nil:
 		return d.found(nc)
 	case d.to != nil:
-		return d.to.Host, nil
+		return Meant{Host: d.to.Host}, nil
 	}
-	return d.raw, nil
+	return Meant{Host: d.raw}, nil
 }
 
 // refuses asks the rules whether the connection may go on to host. What they

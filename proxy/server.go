@@ -76,7 +76,8 @@ type session struct {
 	// refusal is what the rules decided and what has not struck yet, by rule.
 	refusal fixtures.Refusal
 	rule    string
-	loop    bool // the door leads to itself
+	loop    bool   // the door leads to itself
+	address string // Meant.Address
 
 	used  atomic.Bool            // something was answered
 	first atomic.Pointer[string] // the host of the first exchange

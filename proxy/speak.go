@@ -63,6 +63,9 @@ func (s *session) intercept(ctx context.Context, c *peekConn) {
 		return
 	}
 	name := said.serverName
+	if name == "" && s.address != "" { // a client that knows a name says it
+		s.conn.Host = s.address
+	}
 	// Whom the connection is for, and whom the client takes us for.
 	host, known := name, name
 	if host == "" {

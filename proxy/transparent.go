@@ -7,9 +7,16 @@ import (
 	"time"
 )
 
-// Destination tells whom a connection was for that came to us unasked: host:port,
-// with the name where it is known.
-type Destination func(nc net.Conn) (string, error)
+// Destination tells whom a connection was for that came to us unasked.
+type Destination func(nc net.Conn) (Meant, error)
+
+// Meant is whom a connection was for, host:port.
+type Meant struct {
+	Host string // with the name where it is known
+	// Address is the same by address, where that has a name but may have been meant
+	// itself; "" where Host says all.
+	Address string
+}
 
 // ServeTransparent serves ln, whose connections were made to others and came
 // here all the same. What is HTTP or TLS goes through the pipeline, all else is
@@ -19,9 +26,11 @@ func (s *Server) ServeTransparent(ctx context.Context, ln net.Listener, name str
 	return s.serve(ctx, ln, &site{name: name, found: to})
 }
 
-// transparent serves a connection that was meant for host, host:port.
-func (s *session) transparent(ctx context.Context, nc net.Conn, host string) {
+// transparent serves a connection that was meant for others.
+func (s *session) transparent(ctx context.Context, nc net.Conn, to Meant) {
+	host := to.Host
 	s.conn.Transparent = true
+	s.address = to.Address
 	s.conn.Host = host
 	s.end.Host = host
 	if s.passes(hostname(host)) {

@@ -12,11 +12,12 @@ import (
 	"testing"
 
 	"github.com/understudy-proxy/understudy/fixtures"
+	"github.com/understudy-proxy/understudy/proxy/upstream"
 )
 
 // meantFor makes a rig's door transparent: every connection was for addr.
 func meantFor(addr string) config {
-	return func(g *rig) { g.found = func(net.Conn) (string, error) { return addr, nil } }
+	return func(g *rig) { g.found = func(net.Conn) (Meant, error) { return Meant{Host: addr}, nil } }
 }
 
 // Whatever HTTP a client speaks, unaware, reaches whom it was for. The client's own
@@ -97,7 +98,7 @@ func TestTransparentDeadDependency(t *testing.T) {
 
 func TestTransparentUnknownDestination(t *testing.T) {
 	g := newRig(t, "", func(g *rig) {
-		g.found = func(net.Conn) (string, error) { return "", errors.New("nobody redirected this connection") }
+		g.found = func(net.Conn) (Meant, error) { return Meant{}, errors.New("nobody redirected this connection") }
 	})
 	if nc, err := net.Dial("tcp", g.addr); err == nil { // the reset may come as early as that
 		if got, err := io.ReadAll(nc); len(got) > 0 || err == nil {
@@ -154,6 +155,40 @@ func TestTransparentPassByName(t *testing.T) {
 			g.stop()
 			if end := g.books.closed[1][0]; end.Fate != tc.want {
 				t.Errorf("end %+v, want it %s; asked about %q", end, tc.want, asked)
+			}
+		})
+	}
+}
+
+// An address that has a name, in /etc/hosts, may be meant itself. A TLS client that says
+// no name verifies the address, and so must we.
+func TestTransparentTLSToANamedAddress(t *testing.T) {
+	for name, said := range map[string]string{"by address": "", "by name": "shop.test"} {
+		t.Run(name, func(t *testing.T) {
+			to, err := url.Parse(origin(t, "h1s", http.HandlerFunc(kitchen)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			named := net.JoinHostPort("shop.test", to.Port())
+			want := map[string]string{"": to.Host, "shop.test": named}[said]
+			g := newRig(t, "", recording, tuneServer(func(s *Server) { s.Patience = patience }), func(g *rig) {
+				g.found = func(net.Conn) (Meant, error) { return Meant{Host: named, Address: to.Host}, nil }
+			}, tune(func(o *Options) {
+				o.Upstream.(*upstream.Transport).Resolve = map[string]string{named: to.Host}
+			}))
+			verify := said
+			if said == "" {
+				verify = to.Hostname() // net/tls verifies an address, but does not send it
+			}
+			nc := tls.Client(g.dial(), &tls.Config{ServerName: verify, RootCAs: g.ca})
+			_, _ = io.WriteString(nc, "GET /plain HTTP/1.1\r\nHost: "+want+"\r\nConnection: close\r\n\r\n")
+			if got, err := io.ReadAll(nc); !strings.Contains(string(got), "plain text") {
+				t.Errorf("GET /plain = %q, %v", got, err)
+			}
+			_ = nc.Close()
+			g.stop()
+			if end := g.books.closed[1][0]; end.Fate != ConnCaptured || end.Host != want {
+				t.Errorf("end %+v, want it captured, for %s", end, want)
 			}
 		})
 	}

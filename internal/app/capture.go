@@ -16,6 +16,7 @@ import (
 
 	"github.com/understudy-proxy/understudy/internal/config"
 	"github.com/understudy-proxy/understudy/internal/gateway"
+	"github.com/understudy-proxy/understudy/proxy"
 	"github.com/understudy-proxy/understudy/proxy/ca"
 	"github.com/understudy-proxy/understudy/shaping"
 )
@@ -120,7 +121,7 @@ func (p *parts) captured(ctx context.Context, drain func(), serve *errgroup.Grou
 		}
 		for _, ln := range g.Listeners() {
 			serve.Go(func() error {
-				return p.server.ServeTransparent(served, ln, doorOfCommand, func(nc net.Conn) (string, error) {
+				return p.server.ServeTransparent(served, ln, doorOfCommand, func(nc net.Conn) (proxy.Meant, error) {
 					to, ok := nc.LocalAddr().(*net.TCPAddr)
 					if ok && to.IP.IsLoopback() {
 						p.tellPast(to.String())
@@ -194,16 +195,20 @@ func (p *parts) instead(err error) {
 		zap.String("hint", "understudy doctor tries each step; --capture proxy chooses this and says nothing"))
 }
 
-// destination is whom a connection of the command was for: host:port, by name
-// where the command asked for a name.
-func destination(g *gateway.Gateway, nc net.Conn) (string, error) {
+// destination is whom a connection of the command was for: by name where it asked
+// for a name, or may have found one in /etc/hosts.
+func destination(g *gateway.Gateway, nc net.Conn) (proxy.Meant, error) {
 	to, ok := nc.LocalAddr().(*net.TCPAddr)
 	if !ok {
-		return "", fmt.Errorf("%s is no TCP address", nc.LocalAddr())
+		return proxy.Meant{}, fmt.Errorf("%s is no TCP address", nc.LocalAddr())
 	}
 	at := unmapped(to)
 	name, _ := g.Name(at.Addr())
-	return hostFor(at, name), nil
+	meant := proxy.Meant{Host: hostFor(at, name)}
+	if !g.MadeUp(at.Addr()) {
+		meant.Address = at.String()
+	}
+	return meant, nil
 }
 
 // hostFor is whom a connection to an address is for: by name, "" for none, but for

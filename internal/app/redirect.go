@@ -14,6 +14,7 @@ import (
 
 	"github.com/understudy-proxy/understudy/internal/config"
 	"github.com/understudy-proxy/understudy/internal/redirect"
+	"github.com/understudy-proxy/understudy/proxy"
 )
 
 // checkTransparent refuses rules that would lead nowhere.
@@ -100,12 +101,12 @@ func (p *parts) serveTransparent(ctx context.Context, l listener) error {
 		stop()
 	})
 	defer ended()
-	return p.server.ServeTransparent(served, l.ln, "transparent "+l.shown, func(nc net.Conn) (string, error) {
+	return p.server.ServeTransparent(served, l.ln, "transparent "+l.shown, func(nc net.Conn) (proxy.Meant, error) {
 		to, err := l.door.Destination(nc)
 		if err == nil {
 			err = p.own.Came(nc, to)
 		}
-		return to.String(), err
+		return proxy.Meant{Host: to.String()}, err
 	})
 }
 

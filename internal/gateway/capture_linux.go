@@ -218,6 +218,11 @@ func (c *capture) name(addr netip.Addr) (string, bool) {
 	return host, ok
 }
 
+func (c *capture) madeUp(addr netip.Addr) bool {
+	_, ok := c.names.Name(addr.Unmap())
+	return ok
+}
+
 func (c *capture) address(host string) (netip.Addr, bool) { return c.names.Address(host) }
 
 // patience is how long Close waits for the shim beyond its own grace.

@@ -70,6 +70,9 @@ func (g *Gateway) Listeners() []net.Listener { return g.c.listeners }
 // loopback.
 func (g *Gateway) Name(addr netip.Addr) (host string, ok bool) { return g.c.name(addr) }
 
+// MadeUp reports whether an address stands for a name, and nobody can have meant it itself.
+func (g *Gateway) MadeUp(addr netip.Addr) bool { return g.c.madeUp(addr) }
+
 // Address returns the address that stands for a name, which is made up if there
 // is none yet. It is not ok when there are no more addresses.
 func (g *Gateway) Address(host string) (addr netip.Addr, ok bool) { return g.c.address(host) }

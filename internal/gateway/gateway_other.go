@@ -48,6 +48,7 @@ type capture struct {
 
 func (*capture) name(netip.Addr) (string, bool)    { return "", false }
 func (*capture) address(string) (netip.Addr, bool) { return netip.Addr{}, false }
+func (*capture) madeUp(netip.Addr) bool            { return false }
 func (*capture) probes() (down, up ProbeEnd)       { return down, up }
 func (*capture) asks() bool                        { return false }
 func (*capture) refusedUDP() []RefusedUDP          { return nil }
