@@ -64,6 +64,7 @@ type parts struct {
 	ahead       *gateway.Ahead  // the command's namespaces, while the rest is made; nil for none
 	leaving     sync.WaitGroup  // of who takes them away
 	inNamespace bool            // the command runs in namespaces of its own
+	roots       string          // a file in which it finds our authority; "" where it has no namespace
 
 	hasLink   bool                              // something is asked of a captured command's link
 	linkPlan  atomic.Pointer[timeline.Timeline] // what is; nil for nothing

@@ -130,7 +130,7 @@ func (p *parts) captured(ctx context.Context, drain func(), serve *errgroup.Grou
 				})
 			})
 		}
-		p.inNamespace = true
+		p.inNamespace, p.roots = true, t.roots
 		p.tellCapture(g)
 		return nil
 	}

@@ -132,7 +132,7 @@ func unmapped(a *net.TCPAddr) netip.AddrPort {
 func (p *parts) nobodyThere(conn gateway.Connection) {
 	why := "nothing listens there"
 	if p.replays() && p.c.OnMiss == config.MissFail {
-		why = "nothing listens there in the command's network, and nothing was recorded there"
+		why = "nothing listens there in the command's network, and nothing was recorded there; --on-miss forward asks the host"
 	}
 	p.books.refused(conn.From.Addr().String(), hostFor(conn.To, conn.Host), why, "")
 }

@@ -20,7 +20,7 @@ func (p *parts) report(ran bool) {
 	if ran {
 		nothing = p.nothingCaptured(&snap)
 	}
-	untrusting, udp := untrustingClients(&snap), byDestination(p.refusedUDP)
+	untrusting, udp := untrustingClients(&snap, p.roots), byDestination(p.refusedUDP)
 	if n := p.recorderStats().Dropped; n > 0 {
 		p.log.Warn("the recording is lossy: traffic went on, but not all of it is in the cassette",
 			zap.Int64("dropped", n), zap.String("hint", "raise limits.queue_bytes"))
@@ -67,7 +67,10 @@ func (p *parts) report(ran bool) {
 			fmt.Fprintln(&b)
 		}
 	}
-	tellUntrusting(&b, untrusting)
+	tellUntrusting(&b, untrusting, p.roots)
+	if p.c.Mode == config.ModeRecord {
+		tellUnrecorded(&b, &snap)
+	}
 	tellRefusedUDP(&b, udp)
 	b.WriteString(p.linkText())
 	if p.c.Mode == config.ModeReplay && p.player != nil {

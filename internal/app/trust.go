@@ -23,6 +23,7 @@ import (
 type trusting struct {
 	files []gateway.File
 	env   []string
+	roots string // the file that most variables name
 }
 
 // trustFor finds the files and variables. bundles are the places of the system's
@@ -45,6 +46,7 @@ func trustFor(authority *ca.Authority, bundles []string, stores []string, kept c
 			home, system = path, path
 		}
 	}
+	t.roots = home
 	for _, path := range bundles {
 		if isFile(path) {
 			// As it is, and not decoded and written anew: that takes milliseconds.

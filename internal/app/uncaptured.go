@@ -95,8 +95,20 @@ type untrusting struct {
 	Remedy      string `json:"remedy"`
 }
 
-// untrustingClients gathers them from the ledger by host, the most first.
-func untrustingClients(snap *recorder.Snapshot) (all []untrusting) {
+// whatToSet tells how a program comes to trust our authority. roots is a file that has it
+// among others, for a command that has its variables already; "" for what runs elsewhere.
+func whatToSet(roots string) string {
+	to := "the file that `understudy ca path` names"
+	if roots != "" {
+		to = roots + ", which has the authority for this command, as its variables do already; so a setting of its own is in force, or a variable that it changed"
+	}
+	return "set the program's own option for roots, or its runtime's variable (SSL_CERT_FILE: OpenSSL, Go, Ruby; NODE_EXTRA_CA_CERTS: Node; REQUESTS_CA_BUNDLE: Python requests; " +
+		"CURL_CA_BUNDLE: curl; -Djavax.net.ssl.trustStore: Java; docs/tls.md has more) to " + to
+}
+
+// untrustingClients gathers them from the ledger by host, the most first. roots is as for
+// whatToSet.
+func untrustingClients(snap *recorder.Snapshot, roots string) (all []untrusting) {
 	for _, a := range snap.Away {
 		if !a.Untrusted {
 			continue
@@ -106,7 +118,7 @@ func untrustingClients(snap *recorder.Snapshot) (all []untrusting) {
 			i = len(all)
 			all = append(all, untrusting{
 				Host: a.Host, Reason: a.Reason,
-				Remedy: "set the variable of the client's runtime (docs/tls.md), or, where it pins its certificate, leave it alone: --pass " + cmp.Or(a.Host, "HOST"),
+				Remedy: whatToSet(roots) + "; or, where it pins its certificate, leave it alone: --pass " + cmp.Or(a.Host, "HOST"),
 			})
 		}
 		all[i].Connections += a.Count
@@ -115,7 +127,7 @@ func untrustingClients(snap *recorder.Snapshot) (all []untrusting) {
 	return all
 }
 
-func tellUntrusting(b *bytes.Buffer, all []untrusting) {
+func tellUntrusting(b *bytes.Buffer, all []untrusting, roots string) {
 	if len(all) == 0 {
 		return
 	}
@@ -124,7 +136,26 @@ func tellUntrusting(b *bytes.Buffer, all []untrusting) {
 		fmt.Fprintf(b, "  %s  %s  --pass %s leaves it alone\n", printable(cmp.Or(u.Host, "-")), plural(int(u.Connections), "connection"), printable(cmp.Or(u.Host, "HOST")))
 	}
 	tellMore(b, len(all))
-	b.WriteString("their runtimes have roots of their own: docs/tls.md names each one's variable\n")
+	fmt.Fprintf(b, "what helps: %s\n", whatToSet(roots))
+}
+
+// tellUnrecorded says of a recording what it has no answers for: raw TCP, the database of
+// a program as a rule, works while it is recorded.
+func tellUnrecorded(b *bytes.Buffer, snap *recorder.Snapshot) {
+	var hosts []string
+	for _, a := range snap.Away {
+		if a.Fate == recorder.Passed && a.Protocol == "raw" {
+			hosts = append(hosts, printable(cmp.Or(a.Host, "-")))
+		}
+	}
+	if len(hosts) == 0 {
+		return
+	}
+	more := ""
+	if n := len(hosts); n > rowsShown {
+		hosts, more = hosts[:rowsShown], fmt.Sprintf(" and %d more", n-rowsShown)
+	}
+	fmt.Fprintf(b, "\nraw TCP is passed on, and not recorded: a replay has no answer for %s%s, unless with --on-miss forward\n", strings.Join(hosts, ", "), more)
 }
 
 // refusedUDP is a destination of UDP that was refused.

@@ -59,17 +59,43 @@ func TestUntrustingClients(t *testing.T) {
 		away(1, recorder.Connection{Host: fmt.Sprintf("b%d.test\x1b", i), Protocol: "tls", Fate: recorder.Dropped, Reason: "EOF", Untrusted: true})
 	}
 	snap := l.Snapshot()
-	all := untrustingClients(&snap)
+	all := untrustingClients(&snap, "/roots.pem")
 	if len(all) != 1+rowsShown || all[0].Host != "a.test" || all[0].Connections != 5 || !strings.Contains(all[0].Remedy, "--pass a.test") {
 		t.Errorf("untrusting clients = %+v, want a.test first with 5", all)
 	}
 	var b bytes.Buffer
-	tellUntrusting(&b, all)
+	tellUntrusting(&b, all, "/roots.pem")
 	got := b.String()
-	for _, want := range []string{"a.test  5 connections  --pass a.test", "b0.test?", "and 1 more", "docs/tls.md"} {
+	for _, want := range []string{"a.test  5 connections  --pass a.test", "b0.test?", "and 1 more", "docs/tls.md", "SSL_CERT_FILE", "to /roots.pem"} {
 		if !strings.Contains(got, want) {
 			t.Errorf("told %q, want %q in it", got, want)
 		}
+	}
+}
+
+// A recording tells for which hosts it has no answers, and is silent where there are none.
+func TestTellUnrecorded(t *testing.T) {
+	l := recorder.NewLedger(0)
+	told := func() string {
+		var b bytes.Buffer
+		snap := l.Snapshot()
+		tellUnrecorded(&b, &snap)
+		return b.String()
+	}
+	away := func(host, protocol string, fate recorder.Fate) {
+		l.ConnOpened()
+		l.ConnClosed(recorder.Connection{Host: host, Protocol: protocol, Fate: fate})
+	}
+	away("pinned.test:443", "tls", recorder.Passed)
+	away("gone.test:5432", "raw", recorder.Dropped)
+	if got := told(); got != "" {
+		t.Errorf("told %q, want nothing", got)
+	}
+	for i := range rowsShown + 2 {
+		away(fmt.Sprintf("db%d.test:5432", i), "raw", recorder.Passed)
+	}
+	if got := told(); !strings.Contains(got, "no answer for db0.test:5432, db1") || !strings.Contains(got, "and 2 more") || !strings.Contains(got, "--on-miss forward") {
+		t.Errorf("told %q, want the hosts and the remedy", got)
 	}
 }
 
