@@ -4,7 +4,10 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
+	"slices"
+	"sync"
 
 	"golang.org/x/sys/unix"
 
@@ -142,12 +145,34 @@ func (c *capture) stopServing() {
 type decider = func(context.Context, Connection) Admission
 
 // onlyListening admits to the loopback only where something listens on the host's.
-func onlyListening(_ context.Context, conn Connection) Admission {
+func onlyListening(ctx context.Context, conn Connection) Admission {
 	if !conn.Loopback {
 		return Admit
 	}
-	if listening, err := hostListens(conn.To); err == nil && !listening {
+	if listening, err := hostListens(conn.To); err == nil && !listening && !(captured() && answers(ctx, conn.To)) {
 		return Refuse
 	}
 	return Admit
+}
+
+// captured reports whether this process is itself in a captured command's namespace: there
+// a dependency on the loopback is one of the capture's outside, and no listener of ours.
+var captured = sync.OnceValue(func() bool {
+	all, err := net.InterfaceAddrs()
+	_, own := link.Addresses()
+	return err == nil && slices.ContainsFunc(all, func(a net.Addr) bool {
+		network, ok := a.(*net.IPNet)
+		return ok && network.IP.Equal(own.AsSlice())
+	})
+})
+
+// answers reports whether a connection can be made. The capture outside, which knows, is
+// asked by one.
+func answers(ctx context.Context, to netip.AddrPort) bool {
+	conn, err := new(net.Dialer).DialContext(ctx, "tcp", to.String())
+	if err != nil {
+		return false
+	}
+	_ = conn.Close()
+	return true
 }

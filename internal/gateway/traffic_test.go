@@ -260,6 +260,32 @@ func TestNested(t *testing.T) {
 	}
 }
 
+// What listens on the host's loopback is within reach of a captured capture's command,
+// and what does not is refused there, too, before it is accepted.
+func TestNestedLoopback(t *testing.T) {
+	there, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer there.Close()
+	gone, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	gone.Close()
+	at := strings.Replace(there.Addr().String(), "127.0.0.1", "localhost", 1)
+	r, out := run(t, gateway.Options{}, "nested", "http://"+there.Addr().String()+"/a")
+	equal(t, "answers", out, at+"/a")
+	if got := strings.Join(r.seen, " "); got != at+"/a" {
+		t.Errorf("the outer gateway saw %s", got)
+	}
+	o := gateway.Options{}
+	o.Argv, o.Env = as("nested", "http://"+gone.Addr().String()+"/b")
+	if said := capture(t, o).output(1); !strings.Contains(said, "connection refused") {
+		t.Errorf("a port where nobody listens: %s, want it refused", said)
+	}
+}
+
 func TestProbe(t *testing.T) {
 	for _, f := range gateway.Probe(t.Context()) {
 		t.Logf("%+v", f)
