@@ -171,13 +171,19 @@ func javaStores(getenv func(string) string) []string {
 			found = append(found, filepath.Join(filepath.Dir(java), "..", below))
 		}
 	}
-	for _, pattern := range []string{"/usr/lib/jvm/*/" + below, "/usr/lib/jvm/*/jre/" + below, "/opt/java/*/" + below} {
-		more, _ := filepath.Glob(pattern) // the patterns are sound
-		found = append(found, more...)
+	for _, dir := range []string{"/usr/lib/jvm", "/opt/java"} {
+		runtimes, _ := os.ReadDir(dir) // most machines have none
+		for _, r := range runtimes {
+			home := filepath.Join(dir, r.Name())
+			found = append(found, filepath.Join(home, below), filepath.Join(home, "jre", below))
+		}
 	}
 	var stores []string
 	for _, path := range found {
-		if real, err := filepath.EvalSymlinks(path); err == nil && isFile(real) && !slices.Contains(stores, real) {
+		if !isFile(path) { // one question; a link takes one for each part of its path
+			continue
+		}
+		if real, err := filepath.EvalSymlinks(path); err == nil && !slices.Contains(stores, real) {
 			stores = append(stores, real)
 		}
 	}
