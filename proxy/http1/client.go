@@ -26,6 +26,9 @@ const (
 	// smallBody is up to where a body of known length goes out in one write
 	// with its head.
 	smallBody = 8 << 10
+	// doubtAfter is how long an answer is waited for, at least, before a look whether
+	// the upstream has ended its stream unheard: see sock.Conn's ReadAfter.
+	doubtAfter = 100 * time.Millisecond
 )
 
 var errBusy = errors.New("connection is busy or closed")
@@ -62,6 +65,11 @@ type Conn struct {
 	served atomic.Int64
 	mu     sync.Mutex
 	state  connState
+	turn   uint64 // counts the requests
+
+	doubts *time.Timer // calls doubt. It goes on over requests, which do not pay for it
+	armed  bool        // it runs
+	asked  uint64      // the turn at its last start
 }
 
 // NewConn makes nc, just dialled, a Conn that owns it. addr is host:port, for errors.
@@ -142,6 +150,9 @@ func (c *Conn) RoundTrip(ctx context.Context, r *wire.Request) (*wire.Response, 
 		return nil, &wire.UpstreamError{Op: "write", Addr: c.addr, Err: errBusy}
 	}
 	c.state = connBusy
+	if c.turn++; !c.armed && c.out.vector != nil {
+		c.arm()
+	}
 	c.mu.Unlock()
 
 	t := tripPool.Get().(*trip)
@@ -158,6 +169,29 @@ func (c *Conn) RoundTrip(ctx context.Context, r *wire.Request) (*wire.Response, 
 		return nil, t.explain(ctx, err)
 	}
 	return &t.resp, nil
+}
+
+// arm has doubt called in doubtAfter. mu is held.
+func (c *Conn) arm() {
+	c.armed, c.asked = true, c.turn
+	if c.doubts == nil {
+		c.doubts = time.AfterFunc(doubtAfter, c.doubt)
+	} else {
+		c.doubts.Reset(doubtAfter)
+	}
+}
+
+// doubt has the end of the upstream's stream seen where a request waits for long.
+func (c *Conn) doubt() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch c.armed = false; {
+	case c.state != connBusy:
+	case c.asked != c.turn: // a younger one
+		c.arm()
+	default:
+		c.out.vector.Rouse()
+	}
 }
 
 // release makes the connection idle again, or closes it where that cannot be.

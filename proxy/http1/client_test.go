@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/understudy-proxy/understudy/fixtures"
+	"github.com/understudy-proxy/understudy/proxy/sock"
 	"github.com/understudy-proxy/understudy/proxy/wire"
 )
 
@@ -49,7 +50,7 @@ func dial(t testing.TB, addr string) *Conn {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return NewConn(nc, addr)
+	return NewConn(sock.Wrap(nc), addr)
 }
 
 func readHeadText(r *bufio.Reader) string {
@@ -337,6 +338,32 @@ func TestStale(t *testing.T) {
 	var stale *StaleError
 	if !errors.As(err, &stale) || !stale.BodyTaken {
 		t.Errorf("RoundTrip on a closed connection = %v, want a StaleError with its body taken", err)
+	}
+}
+
+// An upstream that ends its stream between two requests and reads on, as a server does
+// that lingers, is not waited for for ever, however early the end came.
+func TestEndUnheard(t *testing.T) {
+	ended := make(chan struct{})
+	conn := upstream(t, func(nc net.Conn, r *bufio.Reader) {
+		readHeadText(r)
+		_, _ = io.WriteString(nc, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+		_ = nc.(*net.TCPConn).CloseWrite()
+		close(ended)
+		_, _ = io.Copy(io.Discard, r)
+	})
+	if _, err := conn.RoundTrip(context.Background(), request("GET", "/", nil, "")); err != nil {
+		t.Fatal(err)
+	}
+	<-ended
+	// What another connection brings comes after that end, to who waits for both.
+	other := upstream(t, func(nc net.Conn, r *bufio.Reader) { _, _ = io.Copy(nc, r) })
+	_, _ = io.WriteString(other.nc, "x")
+	_, _ = other.nc.Read(make([]byte, 1))
+	_ = other.Close()
+	_, err := conn.RoundTrip(context.Background(), request("GET", "/", nil, ""))
+	if _, ok := errors.AsType[*StaleError](err); !ok {
+		t.Errorf("RoundTrip = %v, want a StaleError", err)
 	}
 }
 

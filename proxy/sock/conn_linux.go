@@ -85,9 +85,10 @@ func (c *Conn) gave(n int, errno syscall.Errno, err error) (int, error) {
 // at once spares a call: a read before anything can have come is of no use, but
 // to the netpoller, which must be told to wait before the answer can be there.
 //
-// Bytes that came unasked, before, may be noticed only with the next: the caller
-// knows that the other side speaks only when it is spoken to. What became of the
-// write is in Sent, whatever the read gave.
+// What came unasked, before, may be noticed only with what comes next: the caller
+// knows that the other side speaks only when it is spoken to. Where that was the
+// stream's end nothing comes any more, and Rouse has to be called for it. What became
+// of the write is in Sent, whatever the read gave.
 func (c *Conn) ReadAfter(out []byte, in Room) (int, Sent, error) {
 	s := &c.in
 	s.mu.Lock()

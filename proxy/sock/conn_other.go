@@ -67,6 +67,9 @@ func (c *Conn) Each(Room, func(n int) bool) error { return errors.ErrUnsupported
 // Ended is for who is in Each.
 func (c *Conn) Ended() bool { return false }
 
+// Rouse is for reads that can miss something, which none here can.
+func (c *Conn) Rouse() {}
+
 // Stamp has the kernel note from now on when bytes come in, where that can be had.
 func (c *Conn) Stamp() {}
 

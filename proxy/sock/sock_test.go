@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"runtime"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -168,6 +169,30 @@ func TestReadAfter(t *testing.T) {
 		check(t, err, "read", net.ErrClosed)
 		if sent.Err != nil {
 			t.Errorf("the write failed: %v", sent.Err)
+		}
+	})
+	t.Run("ended before", func(t *testing.T) {
+		c, peer := pair(t)
+		_ = peer.CloseWrite()
+		pass, echo := pair(t) // what it brings comes after the end, to who waits for both
+		_, _ = io.WriteString(echo, "x")
+		_, _ = pass.Read(make([]byte, 1))
+		over := make(chan error)
+		go func() { // ends with the question
+			_, _, err := c.ReadAfter([]byte("x"), make(room, 1))
+			over <- err
+		}()
+		for {
+			select {
+			case err := <-over:
+				if err != io.EOF {
+					t.Errorf("%v, want EOF", err)
+				}
+				return
+			default:
+				c.Rouse()
+				runtime.Gosched()
+			}
 		}
 	})
 	t.Run("answered before", func(t *testing.T) {
