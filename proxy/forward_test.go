@@ -334,3 +334,32 @@ func TestUpgrade(t *testing.T) {
 		})
 	}
 }
+
+// A 101 that a rule asked for in the client's place is told as the failure it is, and
+// the client's connection goes on.
+func TestUpgradeUnasked(t *testing.T) {
+	to := origin(t, "h1", func(w http.ResponseWriter, r *http.Request) {
+		nc, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			return
+		}
+		defer nc.Close()
+		_, _ = io.WriteString(nc, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: echo\r\nConnection: Upgrade\r\n\r\n")
+		_, _ = io.Copy(io.Discard, nc)
+	})
+	g := newRig(t, to, planning(always(fixtures.Plan{EditRequest: []fixtures.Edit{
+		{Op: fixtures.EditSet, Name: "Upgrade", Value: "echo"}, {Op: fixtures.EditSet, Name: "Connection", Value: "Upgrade"},
+	}})))
+	nc := g.dial()
+	br := bufio.NewReader(nc)
+	for range 2 {
+		_, _ = io.WriteString(nc, "GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+		resp, err := http.ReadResponse(br, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if body, err := io.ReadAll(resp.Body); resp.StatusCode != 502 || !strings.Contains(string(body), "switched protocols") || err != nil {
+			t.Errorf("status %d, %v:\n%s\nwant 502 with the reason", resp.StatusCode, err, body)
+		}
+	}
+}

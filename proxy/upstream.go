@@ -35,6 +35,13 @@ func (v *visit) roundTrip(ctx context.Context) (*answer, error) {
 		return v.upstreamFailed(ctx, err)
 	}
 	v.asked(sent, resp.Trace.FirstAt, waited, &resp.Trace)
+	if resp.Switched != nil && !v.r.Header.Has("Upgrade") {
+		_ = resp.Switched.Close() // nobody is left to tell
+		if abandon != nil {
+			abandon()
+		}
+		return v.upstreamFailed(ctx, &wire.UpstreamError{Op: "protocol", Addr: v.r.Host, Err: errUnasked})
+	}
 	t := &v.x.Times
 	t.UpstreamConnect, t.UpstreamTLS, t.Reused = resp.Trace.Connect, resp.Trace.TLS, resp.Trace.Reused
 	if !resp.Trace.SentAt.IsZero() {
@@ -57,6 +64,10 @@ func (v *visit) roundTrip(ctx context.Context) (*answer, error) {
 	}
 	return a, nil
 }
+
+// errUnasked is why a 101 is no answer to a client that asked for no other protocol,
+// as where a rule did in its place.
+var errUnasked = errors.New("switched protocols, which the client did not ask for")
 
 // handOver is when the request is handed over to the upstream's side: now, which
 // is when its books were opened where nobody was asked about it since. The

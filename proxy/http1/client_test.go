@@ -88,6 +88,8 @@ func TestRequestBytes(t *testing.T) {
 			"GET / HTTP/1.1\r\nHost: a\r\nTE: trailers\r\n\r\n"},
 		{"upgrade kept", request("GET", "/", header("Host", "a", "Connection", "keep-alive, Upgrade", "Upgrade", "websocket"), ""),
 			"GET / HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n\r\n"},
+		{"no upgrade in HTTP/1.0", &wire.Request{Proto: "HTTP/1.0", Method: "GET", Host: "a", Target: "/", Header: header("Host", "a", "Connection", "Upgrade", "Upgrade", "x")},
+			"GET / HTTP/1.1\r\nHost: a\r\n\r\n"},
 		{"chunked without body", &wire.Request{Method: "POST", Host: "a", Target: "/", Chunked: true, Length: -1, Header: header("Transfer-Encoding", "chunked", "Host", "a")},
 			"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nHost: a\r\n\r\n0\r\n\r\n"},
 	} {

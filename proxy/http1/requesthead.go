@@ -46,7 +46,7 @@ func appendRequestHead(b []byte, r *wire.Request) ([]byte, sendPlan, error) {
 			p.upgrade = p.upgrade || hasToken(r.Header[i].Value, "upgrade")
 		}
 	}
-	p.upgrade = p.upgrade && hasUpgrade
+	p.upgrade = p.upgrade && hasUpgrade && r.Proto != "HTTP/1.0" // RFC 9110, 7.8
 	var saidLength, saidCoding, saidHost bool
 	if !hasHost {
 		b = appendField(b, "Host", r.Host)
