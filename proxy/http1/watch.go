@@ -14,8 +14,6 @@ const (
 	goneAfter = 13 * time.Millisecond
 	// lookAgain is when to look next where the request of then was younger.
 	lookAgain = 2 * goneAfter
-	// lookLast bounds how late a leaving is noticed where it must be asked for.
-	lookLast = time.Second
 )
 
 // watch notices that the client left while its request is being served: it
@@ -37,11 +35,12 @@ type watch struct {
 	armed   bool
 	reading chan struct{} // closed when the background read has ended
 	// held is the connection where the server itself is in a read of it while it
-	// serves: it is asked now and then in place of the background read.
+	// serves: its end is told in place of the background read.
 	held *sock.Conn
+	asks *sock.Conn // held, once it is to tell
 }
 
-// hold has c asked in place of read; nil for no more.
+// hold has c asked in place of a read; nil for no more.
 func (w *watch) hold(c *sock.Conn) {
 	w.mu.Lock()
 	w.held = c
@@ -95,25 +94,19 @@ func (w *watch) leave() {
 func (w *watch) look() {
 	w.mu.Lock()
 	w.armed = false
-	if w.since.IsZero() || w.off || w.reading != nil {
+	if w.since.IsZero() || w.off || w.reading != nil || w.asks != nil {
 		w.mu.Unlock()
 		return
 	}
-	age := time.Since(w.since)
-	if age < goneAfter {
+	if time.Since(w.since) < goneAfter {
 		w.arm(lookAgain)
 		w.mu.Unlock()
 		return
 	}
 	if w.held != nil {
-		ended := w.held.Ended()
-		if !ended {
-			w.arm(min(max(lookAgain, age/4), lookLast))
-		}
+		w.asks = w.held
+		w.asks.WhenEnded(w.leave)
 		w.mu.Unlock()
-		if ended {
-			w.leave()
-		}
 		return
 	}
 	done := make(chan struct{})
@@ -137,6 +130,10 @@ func (w *watch) look() {
 func (w *watch) stop() {
 	w.mu.Lock()
 	w.since = time.Time{}
+	if w.asks != nil {
+		w.asks.Forget()
+		w.asks = nil
+	}
 	done := w.reading
 	w.reading = nil
 	w.mu.Unlock()

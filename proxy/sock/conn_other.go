@@ -64,8 +64,11 @@ func (c *Conn) Steady() bool { return false }
 // Each is not to be called: see Steady.
 func (c *Conn) Each(Room, func(n int) bool) error { return errors.ErrUnsupported }
 
-// Ended is for who is in Each.
-func (c *Conn) Ended() bool { return false }
+// WhenEnded and Forget are for who is in Each.
+func (c *Conn) WhenEnded(func()) {}
+
+// Forget undoes WhenEnded.
+func (c *Conn) Forget() {}
 
 // Rouse is for reads that can miss something, which none here can.
 func (c *Conn) Rouse() {}

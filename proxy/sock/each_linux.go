@@ -18,6 +18,8 @@ type each struct {
 
 	asked, told bool // the kernel was asked to tell what is left; it does
 
+	kept int // its place in theVigil, from 1; 0 for none. Guarded by its mu
+
 	iov     syscall.Iovec
 	msg     syscall.Msghdr
 	control [4]uint64 // room for one note, aligned as the kernel wants it
