@@ -35,6 +35,9 @@ type Options struct {
 	// OnError, when not nil, is told once, from the writer's goroutine, why the
 	// recording stopped. Traffic goes on.
 	OnError func(error)
+	// OnLoss, when not nil, is told once, from the writer's goroutine, why the first
+	// exchange was lost of a recording that goes on.
+	OnLoss func(Reason)
 	// Append adds to a cassette that is already there.
 	Append bool
 	// Keep, when not nil, says at an exchange's beginning whether to record it.

@@ -129,7 +129,8 @@ func TestBudgetBoundsMemory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const limit = 1 << 20
 		d := &memory{gate: make(chan struct{})}
-		r, stop := start(t, d, Options{Budget: limit, BodyLimit: 64 << 10})
+		var told []Reason
+		r, stop := start(t, d, Options{Budget: limit, BodyLimit: 64 << 10, OnLoss: func(why Reason) { told = append(told, why) }})
 		piece := make([]byte, 16<<10)
 		var tapes []*Tape
 		for i := range 40 { // 40 times 96 KiB: some spilled, all too much
@@ -156,6 +157,9 @@ func TestBudgetBoundsMemory(t *testing.T) {
 		close(d.gate)
 		if err := stop(); err != nil {
 			t.Fatal(err)
+		}
+		if len(told) != 1 || told[0] != LostBudget {
+			t.Errorf("OnLoss was told %q, want %q once", told, LostBudget)
 		}
 		wantEmpty(t, r)
 		if d.open != 0 {

@@ -42,6 +42,7 @@ type writer struct {
 	told       uint64     // drops that the manifest knows of
 	toldAt     time.Time
 	failed     error
+	lossy      bool // OnLoss was told
 }
 
 func (w *writer) run(ctx context.Context) error {
@@ -132,6 +133,14 @@ func (w *writer) finish(t *Tape) {
 	}
 }
 
+// loses tells OnLoss, once.
+func (w *writer) loses(why Reason) {
+	if !w.lossy && w.r.o.OnLoss != nil {
+		w.r.o.OnLoss(why)
+	}
+	w.lossy = true
+}
+
 // encode adds t's line. The result says why the exchange was lost just now.
 func (w *writer) encode(t *Tape) Reason {
 	x := &t.x
@@ -144,6 +153,7 @@ func (w *writer) encode(t *Tape) Reason {
 	own(x)
 	if t.lost != "" {
 		markDropped(x, t.lost)
+		w.loses(t.lost)
 	} else {
 		for i, b := range [...]*fixtures.Body{request: &x.Request.Body, response: &x.Response.Body} {
 			w.joined[i] = t.sides[i].fill(b, w.joined[i])

@@ -344,6 +344,9 @@ func (p *parts) makeRecorder() error {
 		OnError: func(err error) {
 			p.log.Error("the recording has stopped; traffic goes on", zap.Error(err))
 		},
+		OnLoss: func(why recorder.Reason) {
+			p.log.Warn("the recording begins to lose exchanges; traffic goes on", zap.String("reason", string(why)), zap.String("hint", raiseQueue))
+		},
 	})
 	if err != nil {
 		return coded(ExitSetup, err)

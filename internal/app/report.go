@@ -10,7 +10,11 @@ import (
 	"github.com/understudy-proxy/understudy/internal/admin"
 	"github.com/understudy-proxy/understudy/internal/config"
 	"github.com/understudy-proxy/understudy/internal/timing"
+	"github.com/understudy-proxy/understudy/recorder"
 )
+
+// raiseQueue is what helps a recording that loses what it has no room for.
+const raiseQueue = "raise limits.queue_bytes"
 
 // report tells, at the end, what happened: one screen for people, one event for
 // scripts. ran is false where a command could not be run.
@@ -22,8 +26,12 @@ func (p *parts) report(ran bool) {
 	}
 	untrusting, udp := untrustingClients(&snap, p.roots), byDestination(p.refusedUDP)
 	if n := p.recorderStats().Dropped; n > 0 {
+		hint := raiseQueue
+		if lost := p.recorder.Stats().Dropped; lost[recorder.LostQueue]+lost[recorder.LostBudget] == 0 {
+			hint = "raising limits.queue_bytes would not help: the reason is under recorded"
+		}
 		p.log.Warn("the recording is lossy: traffic went on, but not all of it is in the cassette",
-			zap.Int64("dropped", n), zap.String("hint", "raise limits.queue_bytes"))
+			zap.Int64("dropped", n), zap.String("hint", hint))
 	}
 	if p.o.JSON {
 		fields := map[string]any{"ledger": snap, "misses": p.books.misses.Load(), "seed": fmt.Sprint(p.seed)}
