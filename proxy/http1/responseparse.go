@@ -63,7 +63,7 @@ func parseResponse(head string, lines int, method string, r *wire.Response) (res
 
 func parseStatusLine(line string, r *wire.Response) bool {
 	// HTTP/1.x nnn[ reason]
-	if len(line) < 12 || line[:7] != "HTTP/1." || line[8] != ' ' || !all(line, isText) {
+	if len(line) < 12 || line[:7] != "HTTP/1." || line[8] != ' ' || !allText(line) {
 		return false
 	}
 	switch c := line[7]; {
