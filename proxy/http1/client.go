@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/understudy-proxy/understudy/internal/timing"
 	"github.com/understudy-proxy/understudy/proxy/wire"
 )
 
@@ -225,7 +226,7 @@ func (t *trip) receive() error {
 			}
 		}
 		t.answered = true
-		firstAt := time.Now()
+		firstAt := timing.Instant()
 		if c.src.buf[c.src.r] != 'H' {
 			return violation("not an HTTP response")
 		}

@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"time"
 	"unsafe"
+
+	"github.com/understudy-proxy/understudy/internal/timing"
 )
 
 // Conn is a TCP connection with raw reads and writes. All else is the
@@ -103,7 +105,7 @@ func (c *Conn) ReadAfter(out []byte, in Room) (int, Sent, error) {
 		return 0, sent, named(err, "read")
 	case rest != nil: // the kernel did not take it all, or nothing
 		if _, sent.Err = c.Write(rest); sent.Err == nil {
-			sent.At = time.Now()
+			sent.At = timing.Instant()
 		}
 		n, err = c.ReadInto(in)
 		return n, sent, err
@@ -268,7 +270,7 @@ func (s *side) writeFirst(fd uintptr) bool {
 		}
 		return true
 	}
-	s.first, s.sentAt = nil, time.Now()
+	s.first, s.sentAt = nil, timing.Instant()
 	return false
 }
 

@@ -5,6 +5,7 @@ import (
 	"net"
 	"time"
 
+	"github.com/understudy-proxy/understudy/internal/timing"
 	"github.com/understudy-proxy/understudy/proxy/http1"
 	"github.com/understudy-proxy/understudy/proxy/wire"
 )
@@ -37,7 +38,7 @@ func (h *host) putIdle(l *line) {
 	full := h.closed || len(h.idle) >= orDefault(h.t.MaxIdlePerHost, DefaultMaxIdlePerHost)
 	arm := false
 	if !full {
-		l.since = time.Now()
+		l.since = timing.Instant()
 		h.idle = append(h.idle, l)
 		arm = !h.watched
 		h.watched = true
