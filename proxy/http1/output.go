@@ -26,6 +26,7 @@ var outPool = sync.Pool{New: func() any { return new([outBytes]byte) }}
 type output struct {
 	nc     net.Conn
 	vector *sock.Conn // nc, where it can write pieces from where they are; else nil
+	within bool       // this is called by vector's Each: see quick
 	pooled *[outBytes]byte
 	buf    []byte
 	err    error // the first failure to write
@@ -56,7 +57,11 @@ func (o *output) free() {
 // flush writes what is buffered.
 func (o *output) flush() error {
 	if o.err == nil && len(o.buf) > 0 {
-		_, o.err = o.nc.Write(o.buf)
+		if o.within {
+			_, o.err = o.vector.WriteWithin(o.buf)
+		} else {
+			_, o.err = o.nc.Write(o.buf)
+		}
 	}
 	o.reset()
 	return o.err

@@ -30,7 +30,11 @@ func (q *quick) run() {
 	}
 	c.idleDeadline()
 	c.watch.hold(c.src.direct)
-	defer c.watch.hold(nil)
+	c.out.within = c.out.vector == c.src.direct
+	defer func() {
+		c.out.within = false
+		c.watch.hold(nil)
+	}()
 	for {
 		err := c.src.direct.Each(&c.src, q.use)
 		switch {

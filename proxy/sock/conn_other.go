@@ -73,6 +73,9 @@ func (c *Conn) Forget() {}
 // Rouse is for reads that can miss something, which none here can.
 func (c *Conn) Rouse() {}
 
+// WriteWithin is for who is called by Each.
+func (c *Conn) WriteWithin(p []byte) (int, error) { return c.Write(p) }
+
 // Stamp has the kernel note from now on when bytes come in, where that can be had.
 func (c *Conn) Stamp() {}
 

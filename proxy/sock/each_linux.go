@@ -6,15 +6,18 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"unsafe"
 )
 
 // each is what Each needs of a connection.
 type each struct {
-	mu      sync.Mutex
-	busy    bool // Each is under way
-	closing bool // Close was called meanwhile
+	mu      sync.Mutex  // for who sets the two
+	busy    bool        // Each is under way
+	closing atomic.Bool // Close was called meanwhile
+
+	fd uintptr // where Each calls use: the descriptor, which it holds
 
 	asked, told bool // the kernel was asked to tell what is left; it does
 
@@ -85,7 +88,7 @@ func (c *Conn) Each(in Room, use func(n int) bool) error {
 	over := false
 	err := s.raw.Read(func(fd uintptr) bool {
 		for {
-			if e.isClosing() {
+			if e.closing.Load() {
 				return true
 			}
 			left := e.read(s, fd, in.Take())
@@ -93,6 +96,7 @@ func (c *Conn) Each(in Room, use func(n int) bool) error {
 				in.Drop()
 				return s.errno != syscall.EAGAIN
 			}
+			e.fd = fd
 			if over = !use(s.n) || c.stamps.on.Load(); over {
 				return true
 			}
@@ -102,7 +106,7 @@ func (c *Conn) Each(in Room, use func(n int) bool) error {
 		}
 	})
 	switch {
-	case e.isClosing():
+	case e.closing.Load():
 		return net.ErrClosed
 	case over:
 		return nil
@@ -111,17 +115,29 @@ func (c *Conn) Each(in Room, use func(n int) bool) error {
 	return err
 }
 
-func (e *each) isClosing() bool {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.closing
+// WriteWithin is Write for who is called by Each, and for nobody else: the descriptor is
+// held there and need not be asked for.
+func (c *Conn) WriteWithin(p []byte) (int, error) {
+	c.out.mu.Lock()
+	n, errno := send(c.each.fd, p)
+	c.out.mu.Unlock()
+	switch {
+	case errno == 0 && int(n) == len(p):
+		return len(p), nil
+	case errno == syscall.EAGAIN || errno == syscall.EINTR:
+		n = 0
+	case errno != 0:
+		return 0, c.failed("write", errno)
+	}
+	rest, err := c.Write(p[n:]) // may have to wait
+	return int(n) + rest, err
 }
 
 func (c *Conn) eachDone() {
 	e := &c.each
 	e.mu.Lock()
 	e.busy = false
-	closing := e.closing
+	closing := e.closing.Load()
 	e.mu.Unlock()
 	if closing {
 		_ = c.TCPConn.Close() // nobody is left to tell
@@ -162,7 +178,9 @@ func (c *Conn) closeLater() bool {
 	e := &c.each
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.closing = e.closing || e.busy
+	if e.busy {
+		e.closing.Store(true)
+	}
 	return e.busy
 }
 

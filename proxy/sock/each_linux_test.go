@@ -3,6 +3,7 @@
 package sock
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"net"
@@ -53,6 +54,41 @@ func TestEachClosed(t *testing.T) {
 	}
 	if n, err := peer.Read(make([]byte, 1)); n != 0 || err != io.EOF {
 		t.Errorf("the other side read %d, %v, want EOF", n, err)
+	}
+}
+
+// What is written within a use arrives whole, however much the kernel takes at once, and
+// fails once the connection was closed.
+func TestWriteWithin(t *testing.T) {
+	c, peer := pair(t)
+	if !c.Steady() {
+		t.Skip("the kernel does not tell what is left to be read")
+	}
+	want := bytes.Repeat([]byte("0123456789abcdef"), 1<<20) // more than a socket holds
+	got := make(chan []byte)
+	go func() { // ends with the connection
+		b, _ := io.ReadAll(peer)
+		got <- b
+	}()
+	_, _ = io.WriteString(peer, "a")
+	err := c.Each(make(room, 16), func(int) bool {
+		if n, err := c.WriteWithin(want[:3]); n != 3 || err != nil {
+			t.Errorf("WriteWithin = %d, %v, want 3", n, err)
+		}
+		if n, err := c.WriteWithin(want[3:]); n != len(want)-3 || err != nil {
+			t.Errorf("WriteWithin = %d, %v, want %d", n, err, len(want)-3)
+		}
+		_ = c.Close()
+		if _, err := c.WriteWithin([]byte("x")); err == nil {
+			t.Error("a write succeeded after Close")
+		}
+		return false
+	})
+	if !errors.Is(err, net.ErrClosed) {
+		t.Errorf("Each = %v, want net.ErrClosed", err)
+	}
+	if b := <-got; !bytes.Equal(b, want) {
+		t.Errorf("%d bytes arrived, want the %d that were written", len(b), len(want))
 	}
 }
 
