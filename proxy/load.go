@@ -9,17 +9,30 @@ import (
 // load counts the exchanges that are open and the rate at which they begin.
 type load struct {
 	inFlight atomic.Int64
-	hosts    sync.Map // host → *atomic.Int64; as many as there are upstreams
+	hosts    sync.Map // host → *hostLoad; as many as there are upstreams
+	last     atomic.Pointer[hostLoad]
 	rate     rateMeter
 }
 
-// hostCounter returns the count of open exchanges to host.
+// hostLoad are the open exchanges to one host.
+type hostLoad struct {
+	host string
+	open atomic.Int64
+}
+
+// hostCounter returns the count of open exchanges to host. Most go where the one
+// before went.
 func (l *load) hostCounter(host string) *atomic.Int64 {
-	if n, ok := l.hosts.Load(host); ok {
-		return n.(*atomic.Int64)
+	if last := l.last.Load(); last != nil && last.host == host {
+		return &last.open
 	}
-	n, _ := l.hosts.LoadOrStore(host, new(atomic.Int64))
-	return n.(*atomic.Int64)
+	n, ok := l.hosts.Load(host)
+	if !ok {
+		n, _ = l.hosts.LoadOrStore(host, &hostLoad{host: host})
+	}
+	to := n.(*hostLoad)
+	l.last.Store(to)
+	return &to.open
 }
 
 // rateSlots divide the rate meter's second.

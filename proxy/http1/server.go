@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/understudy-proxy/understudy/fixtures"
@@ -136,14 +137,19 @@ type serverConn struct {
 	watch  watch
 	sock   *sock.Conn // below nc; nil where there is none
 
-	mu       sync.Mutex
-	idle     bool // waiting for a request's first byte
-	draining bool
+	mu    sync.Mutex    // for who interrupts a wait, or undoes that
+	state atomic.Uint32 // idle, draining
 
 	hijacked bool
 	linger   bool // the client may still be sending
 	halved   bool // closeWrite was called
 }
+
+// What a serverConn's state is made of.
+const (
+	idle     = 1 << iota // waiting for a request's first byte
+	draining             // the request under way is the last
+)
 
 // exchange is all that one request needs, in one allocation, which the next
 // request on the connection uses again.
@@ -173,17 +179,18 @@ func (x *exchange) renew() *exchange {
 // serve is the connection's life.
 func (c *serverConn) serve() error {
 	for x := (&exchange{c: c}); ; x = x.renew() {
-		q := quick{c: c, x: x}
+		read := false
 		if d := c.src.direct; d != nil && c.src.buffered() == 0 && d.Steady() {
+			q := quick{c: c, x: x}
 			q.run()
-			switch x = q.x; {
+			switch x, read = q.x, q.read; {
 			case q.ended:
 				return q.err
 			case q.bad != nil:
 				return c.refuse(q.bad)
 			}
 		}
-		if !q.read {
+		if !read {
 			at, err := c.await()
 			if at.IsZero() {
 				return err
@@ -240,17 +247,17 @@ func (c *serverConn) idleDeadline() {
 
 // setIdle notes that no request is under way; false when none is to begin.
 func (c *serverConn) setIdle() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.idle = !c.draining
-	return c.idle
+	return c.state.CompareAndSwap(0, idle) || !c.isDraining()
 }
 
 // setBusy notes that a request's first byte was read: it will be answered.
 func (c *serverConn) setBusy() {
-	c.mu.Lock()
-	c.idle = false
-	if c.draining {
+	if c.state.CompareAndSwap(idle, 0) {
+		return
+	}
+	c.mu.Lock() // else drain may be about to interrupt
+	c.state.And(^uint32(idle))
+	if c.isDraining() {
 		c.dl.resume() // drain came too late to stop this one
 	}
 	c.mu.Unlock()
@@ -260,17 +267,12 @@ func (c *serverConn) setBusy() {
 func (c *serverConn) drain() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.draining = true
-	if c.idle {
+	if c.state.Or(draining)&idle != 0 {
 		c.dl.interrupt()
 	}
 }
 
-func (c *serverConn) isDraining() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.draining
-}
+func (c *serverConn) isDraining() bool { return c.state.Load()&draining != 0 }
 
 // readRequest reads and checks a request's head.
 func (c *serverConn) readRequest(x *exchange) error {

@@ -129,6 +129,11 @@ func (w *watch) look() {
 // stop ends the look-out; afterwards the source is the caller's again.
 func (w *watch) stop() {
 	w.mu.Lock()
+	w.stopLocked()
+}
+
+// stopLocked is stop with mu held, which it gives back.
+func (w *watch) stopLocked() {
 	w.since = time.Time{}
 	if w.asks != nil {
 		w.asks.Forget()
@@ -158,8 +163,7 @@ func (w *watch) retire() {
 
 // end stops the look-out and forgets the request.
 func (w *watch) end() {
-	w.stop()
 	w.mu.Lock()
 	w.ctx = nil
-	w.mu.Unlock()
+	w.stopLocked()
 }
