@@ -28,8 +28,9 @@ const (
 	// with its head.
 	smallBody = 8 << 10
 	// doubtAfter is how long an answer is waited for, at least, before a look whether
-	// the upstream has ended its stream unheard: see sock.Conn's ReadAfter.
-	doubtAfter = 100 * time.Millisecond
+	// the upstream has ended its stream unheard: see sock.Conn's ReadAfter. That is rare,
+	// and the timer goes on while requests do.
+	doubtAfter = time.Second
 )
 
 var errBusy = errors.New("connection is busy or closed")
