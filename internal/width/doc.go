@@ -5,5 +5,5 @@
 //
 // On a machine that is full a second processor makes understudy dearer and not
 // faster: goroutines that it takes over run with cold caches, while the clients
-// and upstreams lack it. Source: docs/performance.md, "Passing through".
+// and upstreams lack it. Source: docs/experiments.md, "Fewer processors".
 package width
