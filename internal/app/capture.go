@@ -90,11 +90,6 @@ func (p *parts) captured(ctx context.Context, drain func(), serve *errgroup.Grou
 	if err != nil {
 		return ExitSetup, err
 	}
-	// It takes a thread of its own and some milliseconds on a small machine: while the
-	// namespaces are made.
-	signals := sync.OnceValue(catchSignals)
-	go signals() // ends by itself; whoever calls it again waits for it
-
 	o := p.commandStreams()
 	o.Argv, o.Env, o.Files, o.Ahead = p.o.Command, environment(os.Environ(), t.env), t.files, p.ahead
 	o.Admission, o.Refused = p.admission(), p.nobodyThere
@@ -137,16 +132,16 @@ func (p *parts) captured(ctx context.Context, drain func(), serve *errgroup.Grou
 		}
 		p.inNamespace, p.roots = true, t.roots
 		p.tellCapture(g)
-		signals() // before the command starts
 		return nil
 	}
+	signals := catchSignals()
 	g, err := gateway.Start(ctx, o)
 	if errors.Is(err, shaping.ErrNoNetem) && p.c.Link.Engine == config.EngineAuto {
 		o.Carry = true // nothing is left of the first try
 		g, err = gateway.Start(ctx, o)
 	}
 	if err != nil {
-		signals().stop()
+		signals.stop()
 		if ce, ok := errors.AsType[*gateway.CommandError](err); ok {
 			return ce.Code, err
 		}
@@ -158,13 +153,13 @@ func (p *parts) captured(ctx context.Context, drain func(), serve *errgroup.Grou
 		p.refusedUDP = g.RefusedUDP()
 		p.countLink()
 		p.leaving.Go(func() { // while the run ends, which waits for it
-			defer signals().stop() // what it left running has its grace, and a signal cuts no books short
+			defer signals.stop() // what it left running has its grace, and a signal cuts no books short
 			if err := g.Close(); err != nil {
 				p.log.Warn("the command's namespaces", zap.Error(err))
 			}
 		})
 	}()
-	signals().pass(g.Signal)
+	signals.pass(g.Signal)
 	holding.Go(func() { p.endOrphans(served) })
 	code, err := g.Wait()
 	stopServing()
