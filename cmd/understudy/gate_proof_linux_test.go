@@ -251,6 +251,9 @@ var kept struct {
 var keptBytes, _ = strconv.Atoi(os.Getenv("` + leakVariable + `"))
 
 func leak() {
+	if keptBytes == 0 {
+		return // what notes an empty piece takes 24 bytes, and that was found
+	}
 	kept.Lock()
 	defer kept.Unlock()
 	kept.all = append(kept.all, make([]byte, keptBytes))
