@@ -176,11 +176,7 @@ func (c *Conn) RoundTrip(ctx context.Context, r *wire.Request) (*wire.Response, 
 // arm has doubt called in doubtAfter. mu is held.
 func (c *Conn) arm() {
 	c.armed, c.asked = true, c.turn
-	if c.doubts == nil {
-		c.doubts = time.AfterFunc(doubtAfter, c.doubt)
-	} else {
-		c.doubts.Reset(doubtAfter)
-	}
+	c.doubts = timing.Rearm(c.doubts, doubtAfter, c.doubt)
 }
 
 // doubt has the end of the upstream's stream seen where a request waits for long.

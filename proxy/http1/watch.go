@@ -4,6 +4,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/understudy-proxy/understudy/internal/timing"
 	"github.com/understudy-proxy/understudy/proxy/sock"
 )
 
@@ -69,11 +70,7 @@ func (w *watch) start() {
 
 func (w *watch) arm(after time.Duration) {
 	w.armed = true
-	if w.timer == nil {
-		w.timer = time.AfterFunc(after, w.look)
-	} else {
-		w.timer.Reset(after)
-	}
+	w.timer = timing.Rearm(w.timer, after, w.look)
 }
 
 // leave marks the client as gone.

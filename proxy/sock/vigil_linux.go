@@ -7,6 +7,8 @@ import (
 	"syscall"
 	"time"
 	"unsafe"
+
+	"github.com/understudy-proxy/understudy/internal/timing"
 )
 
 const (
@@ -55,11 +57,7 @@ func (c *Conn) WhenEnded(left func()) {
 		return
 	}
 	v.armed = true
-	if v.timer == nil {
-		v.timer = time.AfterFunc(lookEvery, v.look)
-	} else {
-		v.timer.Reset(lookEvery)
-	}
+	v.timer = timing.Rearm(v.timer, lookEvery, v.look)
 }
 
 // Forget undoes WhenEnded; a call of left that is under way already goes on.
