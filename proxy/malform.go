@@ -17,7 +17,9 @@ func (v *visit) malform(a *answer) (bool, error) {
 		return false, nil
 	}
 	v.x.Outcome = fixtures.OutcomeFault
-	v.meet()
+	if err := v.meet(); err != nil {
+		return true, err
+	}
 	if v.r.Proto == "HTTP/2.0" {
 		// A HEADERS frame on stream 0 is a connection error (RFC 9113, 6.2).
 		return true, v.w.Break(wire.Break{Kind: wire.Raw, Bytes: []byte{0, 0, 1, 1, 4, 0, 0, 0, 0, 0x88}})

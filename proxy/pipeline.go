@@ -127,11 +127,12 @@ type bound struct {
 	inform func(status int, h fixtures.Header)
 	next   func() ([]byte, time.Time, error)
 	shut   func()
+	keep   func(post func()) error
 }
 
 var visitPool = sync.Pool{New: func() any {
 	v := &visit{}
-	v.bound = bound{inform: v.inform, next: v.reply.next, shut: v.reply.close}
+	v.bound = bound{inform: v.inform, next: v.reply.next, shut: v.reply.close, keep: v.keep}
 	return v
 }}
 

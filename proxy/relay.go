@@ -144,7 +144,7 @@ func (v *visit) relayBody(ctx context.Context, a *answer, b *bend) (ended bool, 
 			return true, v.breakBody(a, b)
 		case errors.Is(err, io.EOF):
 			if !a.live && !a.instead {
-				v.x.Times.End = time.Since(v.start)
+				v.over(v.now())
 			}
 			return false, nil
 		case err != nil:
@@ -167,7 +167,7 @@ func (v *visit) last(ctx context.Context, a *answer, part []byte, due time.Time,
 		begin = v.now()
 		if !a.instead {
 			v.x.Response.Body.Size = sent + int64(len(part))
-			v.x.Times.End = v.handedOver(begin).Sub(v.start)
+			v.over(begin)
 		}
 	}
 	return v.endWith(part, begin, v.trailerOf(a))

@@ -36,11 +36,12 @@ func (v *visit) strike(ctx context.Context, a *answer) (bool, error) {
 			return true, err
 		}
 	}
+	if err := v.meet(); err != nil {
+		return true, err
+	}
 	if f.Kind == fixtures.FaultHang {
-		v.meet()
 		return true, v.hang(ctx, f)
 	}
-	v.meet()
 	v.turn(fixtures.StageWrite, v.now())
 	return true, v.w.Break(breakFor(f))
 }

@@ -13,7 +13,9 @@ func (v *visit) switchProtocols(ctx context.Context, a *answer) error {
 	if err := v.w.WriteHead(&a.head); err != nil {
 		return v.cannotWrite(a, err)
 	}
-	v.meet()
+	if err := v.meet(); err != nil {
+		return err
+	}
 	client, err := v.w.Hijack()
 	if err != nil {
 		v.x.Outcome = fixtures.OutcomeUpstream

@@ -7,6 +7,7 @@ import (
 
 	"github.com/understudy-proxy/understudy/fixtures"
 	"github.com/understudy-proxy/understudy/internal/timing"
+	"github.com/understudy-proxy/understudy/proxy/wire"
 )
 
 var errLeft = errors.New("the client left while its answer was held")
@@ -54,8 +55,10 @@ type lateness struct {
 	// moment is when the answer's first byte is to be handed over, by the last of the
 	// delays; zero where there is none, or once it was.
 	moment time.Time
-	book   *time.Duration // whose the wait for it is; nil where it was past
-	before time.Duration  // what the client waited beyond the delays that it counts from
+	book   *time.Duration  // whose the wait for it is; nil where it was past
+	near   bool            // the wait so far was timing.Near
+	ctx    context.Context // of the wait
+	before time.Duration   // what the client waited beyond the delays that it counts from
 }
 
 // delay is wait where a delay of the answer's beginning was asked for, and notes
@@ -71,19 +74,24 @@ func (v *visit) delay(ctx context.Context, at time.Time, book *time.Duration) er
 	return nil
 }
 
-// appoint is delay for the last of them. It ends early by what it takes to make an
-// answer ready: meet waits for the moment itself. It is further where at counts from
+// appoint is delay for the last of them. It ends early, so that the answer can be made
+// ready: meet waits for the moment itself, or keep. It is further where at counts from
 // the end of the delay before, whose error is then part of its own.
 func (v *visit) appoint(ctx context.Context, at time.Time, book *time.Duration, further bool) error {
 	if !at.After(v.start) {
 		return nil
 	}
-	slept, err := v.sleep(ctx, at, book, v.p.lead.SleepUntil)
+	until := v.p.lead.SleepUntil
+	_, near := v.w.(wire.Punctual)
+	if near = near && !v.p.o.ServerTiming; near { // which tells of waits that are over
+		until = timing.Near
+	}
+	slept, err := v.sleep(ctx, at, book, until)
 	if err != nil {
 		return err
 	}
 	l := &v.late
-	l.asked, l.moment, l.book = true, at, nil
+	l.asked, l.moment, l.book, l.near, l.ctx = true, at, nil, near, ctx
 	if slept {
 		l.book = book
 	}
@@ -95,20 +103,54 @@ func (v *visit) appoint(ctx context.Context, at time.Time, book *time.Duration, 
 }
 
 // meet returns once the answer's first byte may be handed over, all that could be
-// made ready before being so. Whatever gives the client something calls it first.
-func (v *visit) meet() {
+// made ready before being so, or with the reason why nobody waits for it any more.
+// Whatever gives the client something calls it first.
+func (v *visit) meet() error {
 	l := &v.late
 	if l.moment.IsZero() {
-		return
+		return nil
 	}
 	now := v.now()
-	if l.book != nil {
-		met := v.p.lead.Meet(l.woke, l.moment)
-		*l.book += met.Sub(now)
-		now = met
+	switch {
+	case l.book == nil:
+	case !l.near:
+		now = v.met(now, v.p.lead.Meet(l.woke, l.moment))
+	case timing.SleepUntil(l.ctx, nil, l.moment) != nil:
+		return v.left(now)
+	default:
+		now = v.met(now, v.now())
 	}
 	l.by = l.before + now.Sub(l.moment)
 	l.moment = time.Time{}
+	return nil
+}
+
+// met books the wait for the moment.
+func (v *visit) met(from, until time.Time) time.Time {
+	*v.late.book += until.Sub(from)
+	return until
+}
+
+// left is met where the client left before the moment.
+func (v *visit) left(from time.Time) error {
+	v.met(from, v.now())
+	v.late.moment = time.Time{} // nothing is due any more
+	v.x.Outcome = fixtures.OutcomeClient
+	return errLeft
+}
+
+// keep has the clock call post at the moment. See wire.Punctual.
+func (v *visit) keep(post func()) error {
+	l, from := &v.late, v.now()
+	began, over, err := timing.Do(l.ctx, l.moment, post)
+	if err != nil {
+		return v.left(from)
+	}
+	v.met(from, began)
+	l.by = l.before + began.Sub(l.moment)
+	l.moment = time.Time{}
+	v.served = over
+	return nil
 }
 
 // handedOver is when what is ready now goes out, as nearly as can be told.
@@ -117,6 +159,13 @@ func (v *visit) handedOver(now time.Time) time.Time {
 		return v.late.moment
 	}
 	return now
+}
+
+// over notes the end of an answer that is not the upstream's. Its first byte may have
+// gone out a little before the moment that it is noted with.
+func (v *visit) over(now time.Time) {
+	t := &v.x.Times
+	t.End = max(v.handedOver(now).Sub(v.start), t.FirstByte)
 }
 
 // exact has the times of requests to come be those at which their bytes came in,
@@ -171,7 +220,9 @@ func (v *visit) booked(begin, end time.Time) {
 
 // write, flush and end are the response writer's, with their time booked.
 func (v *visit) write(p []byte) error {
-	v.meet()
+	if err := v.meet(); err != nil {
+		return err
+	}
 	begin := v.now()
 	_, err := v.w.Write(p)
 	v.wrote(begin)
@@ -179,20 +230,33 @@ func (v *visit) write(p []byte) error {
 }
 
 func (v *visit) flush() error {
-	v.meet()
+	if err := v.meet(); err != nil {
+		return err
+	}
 	begin := v.now()
 	err := v.w.Flush()
 	v.wrote(begin)
 	return err
 }
 
-// endWith writes the last part of an answer, which came at begin, and ends it.
+// endWith writes the last part of an answer, which came at begin, and ends it. The part
+// may be empty.
 func (v *visit) endWith(part []byte, begin time.Time, trailer fixtures.Header) error {
-	if !v.late.moment.IsZero() {
-		v.meet()
+	if l := &v.late; !l.moment.IsZero() {
+		if w, ok := v.w.(wire.Punctual); ok && l.near && l.book != nil {
+			if taken, err := w.FinishBy(part, trailer, v.bound.keep); taken {
+				return err
+			}
+		}
+		if err := v.meet(); err != nil {
+			return err
+		}
 		begin = v.now()
 	}
-	_, err := v.w.Write(part)
+	err := error(nil)
+	if len(part) > 0 {
+		_, err = v.w.Write(part)
+	}
 	if err == nil {
 		err = v.w.Finish(trailer)
 	}
@@ -201,11 +265,4 @@ func (v *visit) endWith(part []byte, begin time.Time, trailer fixtures.Header) e
 	return err
 }
 
-func (v *visit) end(trailer fixtures.Header) error {
-	v.meet()
-	begin := v.now()
-	err := v.w.Finish(trailer)
-	v.served = v.now()
-	v.booked(begin, v.served)
-	return err
-}
+func (v *visit) end(trailer fixtures.Header) error { return v.endWith(nil, v.now(), trailer) }

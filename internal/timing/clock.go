@@ -24,9 +24,10 @@ const (
 // safe for concurrent use. SleepUntil uses one that all parts share; others are
 // for tests.
 //
-// It holds a timerfd for each of its shards from the first wait on, and up to 128
+// It holds two timerfds for each of its shards from the first wait on, and up to 128
 // more for those who wait there or did; and one goroutine for each while more
-// wait there than have a timerfd of their own, and for 50 ms after. Where the
+// wait there than have a timerfd of their own, and for 50 ms after; and another
+// while there is something to do at a moment, likewise. Where the
 // system has no timerfd it waits on the runtime's timers, see ClockStats.Precise.
 type Clock struct {
 	want   int // shards asked for
@@ -52,6 +53,7 @@ func NewClock(shards int) *Clock {
 	c := &Clock{want: shards}
 	c.pool.New = newWaiter
 	c.wake.start()
+	c.credit.share = spinShare
 	return c
 }
 
@@ -75,7 +77,8 @@ type ClockStats struct {
 	// 108 µs of 1/32 of the value. Negative is early. Zero when none has ended.
 	LatenessP50, LatenessP99 time.Duration
 	// Spun is processor time spent on last stretches too short to sleep. It stays
-	// below 1/64 of the time that has passed, and 2 ms.
+	// below 1/64 of the time that has passed, and 2 ms; for what Do does below 1/16
+	// a shard, likewise.
 	Spun time.Duration
 }
 
@@ -89,12 +92,13 @@ func (c *Clock) Stats() ClockStats {
 	st.Ended = c.plain.addTo(counts)
 	for _, s := range c.shards {
 		st.Ended += s.late.addTo(counts)
+		st.Spun += time.Duration(s.desk.credit.spun.Load())
 		s.mu.Lock()
 		st.Precise = st.Precise && !s.ended
 		s.mu.Unlock()
 	}
 	st.LatenessP50, st.LatenessP99 = binQuantile(counts, 0.5), binQuantile(counts, 0.99)
-	st.Spun = time.Duration(c.credit.spun.Load())
+	st.Spun += time.Duration(c.credit.spun.Load())
 	return st
 }
 
@@ -233,6 +237,12 @@ func (c *Clock) open() {
 	}
 	for range c.want {
 		a, err := newAlarm(c.offset)
+		var desks *alarm
+		if err == nil {
+			if desks, err = newAlarm(c.offset); err != nil {
+				a.close()
+			}
+		}
 		if err != nil {
 			// No timerfd here, or no descriptor left. All or none: a clock of two
 			// qualities could not say which it has.
@@ -242,7 +252,7 @@ func (c *Clock) open() {
 			c.shards = nil
 			return
 		}
-		c.shards = append(c.shards, newShard(c, a))
+		c.shards = append(c.shards, newShard(c, a, desks))
 	}
 }
 
@@ -271,24 +281,24 @@ func sleepPlainly(ctx context.Context, gone <-chan struct{}, wait time.Duration)
 	}
 }
 
-// credit rations spinning: it allows one part in spinShare of the time that
-// passes, and saves up at most spinBurst. The method is the generic cell rate
+// credit rations spinning: it allows one part in share of the time that passes, and saves up at most spinBurst. The method is the generic cell rate
 // algorithm. Source: ITU-T I.371.
 type credit struct {
-	paid atomic.Int64 // what was taken is earned back by then, ns of the clock
-	spun atomic.Int64 // ns
+	share int64        // one part in so many of the time that passes
+	paid  atomic.Int64 // what was taken is earned back by then, ns of the clock
+	spun  atomic.Int64 // ns
 }
 
 // has tells whether ns could be taken at the moment now.
 func (c *credit) has(now, ns int64) bool {
-	return max(c.paid.Load(), now-spinBurst*spinShare)+ns*spinShare <= now
+	return max(c.paid.Load(), now-spinBurst*c.share)+ns*c.share <= now
 }
 
 // spend takes ns of spinning at the moment now, on credit where need be.
 func (c *credit) spend(now, ns int64) {
 	for {
 		paid := c.paid.Load()
-		if c.paid.CompareAndSwap(paid, max(paid, now-spinBurst*spinShare)+ns*spinShare) {
+		if c.paid.CompareAndSwap(paid, max(paid, now-spinBurst*c.share)+ns*c.share) {
 			c.spun.Add(ns)
 			return
 		}
@@ -299,7 +309,7 @@ func (c *credit) spend(now, ns int64) {
 func (c *credit) take(now, ns int64) bool {
 	for {
 		paid := c.paid.Load()
-		t := max(paid, now-spinBurst*spinShare) + ns*spinShare
+		t := max(paid, now-spinBurst*c.share) + ns*c.share
 		if t > now {
 			return false
 		}

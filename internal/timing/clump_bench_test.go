@@ -13,12 +13,22 @@ import (
 
 // BenchmarkClumps is the wait of many whose moments lie in clumps, as those of a
 // client do that sends in one go what it read in one go: 64 waiters of 10 ms, whose
-// moments are 8 µs apart within a clump; who waited then works for 20 µs. It tells
+// moments are 8 µs apart within a clump; 10 µs of work are then done. It tells
 // how late the first of a clump was, and how late the others were.
 func BenchmarkClumps(b *testing.B) {
+	b.Run("wait", func(b *testing.B) { clumps(b, false) })
+	b.Run("do", func(b *testing.B) { clumps(b, true) })
+}
+
+// clumps has the work done by the clock, or by who waited.
+func clumps(b *testing.B, byClock bool) {
 	clock := NewClock(0)
 	defer clock.Close()
-	const waiters, rounds, wait, apart, work = 64, 60, 10 * ms, 8 * time.Microsecond, 20 * time.Microsecond
+	const waiters, rounds, wait, apart, work = 64, 60, 10 * ms, 8 * time.Microsecond, 10 * time.Microsecond
+	toil := func() {
+		for begun := time.Now(); time.Since(begun) < work; {
+		}
+	}
 	var first, others []time.Duration
 	before, n := cpuTime(b), 0
 	for b.Loop() {
@@ -41,11 +51,14 @@ func BenchmarkClumps(b *testing.B) {
 			all.Go(func() {
 				for k := range rounds {
 					at := start.Add(wait*time.Duration(k+1) + phases[i])
-					_ = clock.SleepUntil(context.Background(), nil, at)
-					now := time.Now()
-					late[i] = append(late[i], now.Sub(at))
-					for time.Since(now) < work {
+					if byClock {
+						now, _, _ := clock.do(context.Background(), at, toil)
+						late[i] = append(late[i], now.Sub(at))
+						continue
 					}
+					_ = clock.SleepUntil(context.Background(), nil, at)
+					late[i] = append(late[i], time.Since(at))
+					toil()
 				}
 			})
 		}

@@ -78,7 +78,7 @@ func TestLatenessQuantile(t *testing.T) {
 }
 
 func TestCredit(t *testing.T) {
-	var c credit
+	c := credit{share: spinShare}
 	var spun int64
 	const passed = int64(10 * time.Second)
 	for now := int64(0); now < passed; now += 30_000 {

@@ -28,9 +28,15 @@ type waiter struct {
 	at    int64         // the moment, ns of the clock
 	index int           // in the shard's heap, or outside
 	turn  chan struct{} // receives once when the waiter is let go; room for one
+
+	errand errand // of who waits at a desk
 }
 
-func newWaiter() any { return &waiter{index: outside, turn: make(chan struct{}, 1)} }
+func newWaiter() any {
+	w := &waiter{index: outside, turn: make(chan struct{}, 1)}
+	w.errand.leaver, w.errand.leaving = w.leave, make(chan struct{}, 1)
+	return w
+}
 
 // shard is a part of a clock: seats for those whose moment is near, and a heap
 // for those who wait for one, with an alarm and the goroutine that lets them go.
@@ -39,6 +45,7 @@ type shard struct {
 	alarm *alarm
 	ready func(fd uintptr) bool // look, made once
 	late  lateness
+	desk  *desk // for what is done for others at its moment
 
 	mu      sync.Mutex
 	free    []*seat // the last used at the end: its memory is warm
@@ -53,9 +60,10 @@ type shard struct {
 	stopped sync.WaitGroup
 }
 
-func newShard(c *Clock, a *alarm) *shard {
+func newShard(c *Clock, a, desks *alarm) *shard {
 	s := &shard{clock: c, alarm: a}
 	s.ready = s.look
+	s.desk = newDesk(c, desks, &s.late)
 	return s
 }
 
@@ -223,4 +231,5 @@ func (s *shard) close() {
 	s.end()
 	s.mu.Unlock()
 	s.stopped.Wait()
+	s.desk.close()
 }

@@ -18,6 +18,8 @@ const (
 	// vectorBytes is from where bytes are written from the caller's memory
 	// instead of being copied together.
 	vectorBytes = 4 << 10
+	// chunkMost is what a chunk's size and line ends take at the most.
+	chunkMost = 32
 )
 
 var outPool = sync.Pool{New: func() any { return new([outBytes]byte) }}
@@ -32,12 +34,20 @@ type output struct {
 	err    error // the first failure to write
 
 	vec [3][]byte
+
+	post   func() // try, made once
+	posted int    // how much of buf it wrote
 }
 
 func (o *output) init(nc net.Conn) {
 	o.nc = plainOf(nc)
 	o.vector, _ = o.nc.(*sock.Conn)
+	o.post = o.try
 }
+
+// try writes what the kernel takes of the buffer at once. Another goroutine may call it,
+// for whom this one waits.
+func (o *output) try() { o.posted = o.vector.Try(o.buf, o.within) }
 
 // take gets a buffer for the messages to come; free gives it back.
 func (o *output) take() {
@@ -65,6 +75,18 @@ func (o *output) flush() error {
 	}
 	o.reset()
 	return o.err
+}
+
+// flushBy has keep call post, once, at the time it keeps, and then writes what is left.
+// Where keep returns an error nothing was written, and the buffer is dropped.
+func (o *output) flushBy(keep func(post func()) error) (kept bool, err error) {
+	o.posted = 0
+	if err := keep(o.post); err != nil {
+		o.reset()
+		return false, err
+	}
+	o.buf = o.buf[o.posted:]
+	return true, o.flush()
 }
 
 // reset drops what is buffered, and a buffer that a large head made.

@@ -167,6 +167,47 @@ func (w *response) Finish(trailer fixtures.Header) error {
 	return w.note(w.c.out.flush())
 }
 
+// FinishBy implements wire.Punctual for answers that go out with one write.
+func (w *response) FinishBy(part []byte, trailer fixtures.Header, keep func(post func()) error) (taken bool, err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	out := &w.c.out
+	if w.ended || !w.headDone || out.err != nil || out.vector == nil || len(out.buf)+len(part)+chunkMost > outBytes {
+		return false, nil
+	}
+	before := len(out.buf)
+	switch {
+	case w.f.mode == noBody:
+	case w.f.mode == sized && w.left == int64(len(part)):
+		out.buf = append(out.buf, part...)
+	case w.f.mode == chunked:
+		err := error(nil)
+		if len(part) > 0 {
+			err = out.addChunk(part)
+		}
+		if err == nil {
+			err = out.addEnd(trailer)
+		}
+		if err != nil || len(out.buf) > outBytes {
+			out.buf = out.buf[:before]
+			return false, nil // Finish tells
+		}
+	default:
+		return false, nil
+	}
+	// Whoever comes meanwhile is to find it ended; the request's body may still be read.
+	w.ended = true
+	w.mu.Unlock()
+	kept, err := out.flushBy(keep)
+	w.mu.Lock()
+	if !kept {
+		w.ended, w.headDone = false, false
+		return true, err
+	}
+	w.finished = true
+	return true, w.note(err)
+}
+
 func (w *response) Break(b wire.Break) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()

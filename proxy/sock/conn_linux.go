@@ -190,6 +190,7 @@ type side struct {
 	mu   sync.Mutex // callers may read, or write, at once
 	raw  syscall.RawConn
 	call func(fd uintptr) bool
+	try  func(fd uintptr) bool // see Try, which makes it
 
 	stamps *stamps // of the incoming side; nil on the other
 

@@ -76,6 +76,9 @@ func (c *Conn) Rouse() {}
 // WriteWithin is for who is called by Each.
 func (c *Conn) WriteWithin(p []byte) (int, error) { return c.Write(p) }
 
+// Try writes what the kernel takes of p at once, and returns how much: nothing here.
+func (c *Conn) Try([]byte, bool) int { return 0 }
+
 // Stamp has the kernel note from now on when bytes come in, where that can be had.
 func (c *Conn) Stamp() {}
 

@@ -133,6 +133,29 @@ func (c *Conn) WriteWithin(p []byte) (int, error) {
 	return int(n) + rest, err
 }
 
+// Try writes what the kernel takes of p at once, and returns how much: none where it
+// takes nothing or the connection is broken, which the next Write tells. within says that
+// Each is under way and waits for who calls this, as in WriteWithin.
+func (c *Conn) Try(p []byte, within bool) int {
+	s := &c.out
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if within {
+		s.did(send(c.each.fd, p))
+		return s.n
+	}
+	if s.try == nil {
+		s.try = func(fd uintptr) bool {
+			s.did(send(fd, s.one))
+			return true
+		}
+	}
+	s.one, s.n = p, 0
+	_ = s.raw.Write(s.try) // as said
+	s.one = nil
+	return s.n
+}
+
 func (c *Conn) eachDone() {
 	e := &c.each
 	e.mu.Lock()

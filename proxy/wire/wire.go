@@ -153,6 +153,18 @@ type ResponseWriter interface {
 	Hijack() (net.Conn, error)
 }
 
+// Punctual is a ResponseWriter that can have an answer go out at a moment which others
+// keep, without being woken for it.
+type Punctual interface {
+	ResponseWriter
+	// FinishBy is Write of part and Finish, where all that was not sent yet goes out
+	// with one write: keep is called once, and calls post, at most once, when it is to
+	// be made, from any goroutine; post never waits. Where keep returns an error it has
+	// not called post: nothing is sent then, and the exchange may still be broken off.
+	// False says that the answer cannot go out so, and that nothing was done.
+	FinishBy(part []byte, trailer fixtures.Header, keep func(post func()) error) (taken bool, err error)
+}
+
 // BreakKind is a way to end an exchange by force.
 type BreakKind uint8
 
