@@ -95,9 +95,10 @@ func (o SoakOptions) calibration() time.Duration {
 	return min(max(o.Duration/20, 500*time.Millisecond), 10*time.Second)
 }
 
-// every is the time between two samples.
+// every is the time between two samples: a hundred in each window, so that a moment
+// with little at work is among them.
 func (o SoakOptions) every() time.Duration {
-	return min(max(o.Duration/100, 100*time.Millisecond), 5*time.Second)
+	return min(max(o.Duration/(100*soakWindows), 100*time.Millisecond), 5*time.Second)
 }
 
 // Soak loads all scenarios at once, at half of what the machine can do for all of

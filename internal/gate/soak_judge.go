@@ -3,6 +3,7 @@ package gate
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/understudy-proxy/understudy/internal/timing"
@@ -27,10 +28,12 @@ type vital struct {
 	of   func(*Vitals) int64
 	back bool // it comes back to the idle level
 	heap bool // garbage is in it until a collection
+	// below is the part of a window's readings that may be below its floor.
+	below float64
 }
 
 var vitals = []vital{
-	{name: "rss", unit: UnitBytes, of: func(v *Vitals) int64 { return v.RSS }, heap: true},
+	{name: "rss", unit: UnitBytes, of: func(v *Vitals) int64 { return v.RSS }, heap: true, below: 0.25},
 	{name: "heap", unit: UnitBytes, of: func(v *Vitals) int64 { return v.Heap }, heap: true},
 	{name: "descriptors", unit: UnitCount, of: func(v *Vitals) int64 { return v.Descriptors }, back: true},
 	{name: "goroutines", unit: UnitCount, of: func(v *Vitals) int64 { return v.Goroutines }, back: true},
@@ -38,8 +41,7 @@ var vitals = []vital{
 }
 
 // soakWindows are how many pieces the samples are cut into: a trend is drawn through
-// what is there for three quarters of each. What leaks stays; a collection's sawtooth
-// or goroutines that come for a burst do not, and neighbouring windows depend little
+// what is there in each of them (see floorOf), and neighbouring windows depend little
 // on each other.
 const soakWindows = 30
 
@@ -75,7 +77,7 @@ func growth(samples []Sample, o SoakOptions) ([]Metric, error) {
 		for w := range windows {
 			part := samples[w*len(samples)/windows : (w+1)*len(samples)/windows]
 			at := part[0].At + (part[len(part)-1].At-part[0].At)/2
-			x, y = append(x, at.Hours()), append(y, floorOf(part, v.of))
+			x, y = append(x, at.Hours()), append(y, v.floorOf(part))
 		}
 		iv, err := timing.Trend(x, y, o.Level)
 		if err != nil {
@@ -88,14 +90,22 @@ func growth(samples []Sample, o SoakOptions) ([]Metric, error) {
 	return metrics, nil
 }
 
-// floorOf is the lower quartile of one figure of the samples.
-func floorOf(samples []Sample, of func(*Vitals) int64) float64 {
+// floorOf is what the figure was never below in the samples or, of RSS, in three
+// quarters of them.
+//
+// A count is what leaked and what is at work at the moment. That is never less than
+// nothing, and wobbles with the load and with whatever else the machine does: an HTTP/2
+// request under way has three goroutines. What leaked is in every reading, so it is in
+// the least one in full, beside the least that was at work. So it is with what a
+// collection found alive. RSS has garbage in it, too, and the runtime gives it back when
+// it likes.
+func (v vital) floorOf(samples []Sample) float64 {
 	values := make([]float64, len(samples))
 	for i := range samples {
-		values[i] = float64(of(&samples[i].Vitals))
+		values[i] = float64(v.of(&samples[i].Vitals))
 	}
 	slices.Sort(values)
-	return timing.Quantile(values, 0.25)
+	return timing.Quantile(values, v.below)
 }
 
 // soakLimit is per hour; a soak of less is allowed as much in all.
@@ -129,6 +139,20 @@ func returned(before, after Vitals, connections int) []Metric {
 	return metrics
 }
 
+// holds adds to what grew, or may have grown, and was given back after the load that
+// it was. The verdict stays: that nothing is left says that nothing is lost, and not
+// that nothing grows for as long as there is load.
+func holds(grown, left []Metric) {
+	for _, l := range left {
+		i := slices.IndexFunc(grown, func(m Metric) bool {
+			return strings.TrimSuffix(m.Name, "_per_hour") == strings.TrimSuffix(l.Name, "_left")
+		})
+		if m := &grown[i]; l.Verdict == Pass && m.Measured && m.Verdict != Pass {
+			m.Note += ", and given back after the load"
+		}
+	}
+}
+
 // failed books why the process cannot be judged by its figures.
 func (sr *SoakedReport) failed(err error) {
 	if sr.Failure == "" {
@@ -142,7 +166,9 @@ func (sr *SoakedReport) judge(o SoakOptions) error {
 		return fmt.Errorf("scenario %s: %w", sr.Name, err)
 	}
 	if sr.Failure == "" {
-		sr.Metrics = append(sr.Metrics, returned(sr.Before, sr.After, sr.Connections)...)
+		left := returned(sr.Before, sr.After, sr.Connections)
+		holds(sr.Metrics, left)
+		sr.Metrics = append(sr.Metrics, left...)
 	}
 	if n := sr.Counts.silent; n > 0 {
 		sr.failed(fmt.Errorf("%d of its ways answered nothing", n))
@@ -188,8 +214,8 @@ type SoakedReport struct {
 	Verdict     Verdict `json:"verdict"`
 	Failure     string  `json:"failure,omitempty"` // it died, did not end, or answered nothing
 	Counts      Counts  `json:"requests"`
-	// Metrics are trends per hour, with the lower quartiles of the windows as Pairs; and
-	// what was left over after the load.
+	// Metrics are trends per hour, with the windows' floors as Pairs: the least
+	// reading, of RSS the lower quartile; and what was left over after the load.
 	Metrics []Metric `json:"metrics"`
 	Before  Vitals   `json:"idle_before"`
 	After   Vitals   `json:"idle_after"`

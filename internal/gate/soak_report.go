@@ -45,9 +45,9 @@ func (r *SoakReport) grown() string {
 		for _, m := range s.Metrics {
 			switch m.Verdict {
 			case Fail:
-				fmt.Fprintf(&b, "grew: %s: %s (%s)\n", s.Name, m.message(), m.Note)
+				fmt.Fprintf(&b, "grew: %s: %s\n", s.Name, m.finding())
 			case Inconclusive:
-				fmt.Fprintf(&b, "open: %s: %s\n", s.Name, m.message())
+				fmt.Fprintf(&b, "open: %s: %s\n", s.Name, m.finding())
 			}
 		}
 		if s.Failure != "" {
@@ -55,6 +55,14 @@ func (r *SoakReport) grown() string {
 		}
 	}
 	return b.String()
+}
+
+// finding is the message with its note, of which that of no figure consists.
+func (m Metric) finding() string {
+	if !m.Measured {
+		return m.message()
+	}
+	return fmt.Sprintf("%s (%s)", m.message(), m.Note)
 }
 
 // WriteJSON writes the report with all samples as indented JSON.

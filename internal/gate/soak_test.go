@@ -257,9 +257,9 @@ func TestSoakOfTheDead(t *testing.T) {
 	s := &soaking{Soaked: &Soaked{Vitals: func(context.Context) (Vitals, error) { return gone() }}, report: &SoakedReport{Name: "dead"}}
 	synctest.Test(t, func(t *testing.T) {
 		ctx, end := context.WithTimeout(t.Context(), time.Hour)
-		start := time.Now()
-		sampleAll(ctx, end, []*soaking{s}, SoakOptions{Duration: time.Hour, Progress: func(string) {}})
-		if took := time.Since(start); took != maxMissed*5*time.Second || ctx.Err() == nil || s.report.Failure != "connection refused" {
+		start, o := time.Now(), SoakOptions{Duration: time.Hour, Progress: func(string) {}}
+		sampleAll(ctx, end, []*soaking{s}, o)
+		if took := time.Since(start); took != maxMissed*o.every() || ctx.Err() == nil || s.report.Failure != "connection refused" {
 			t.Errorf("after %v: %v, %q, want the end after three readings", took, ctx.Err(), s.report.Failure)
 		}
 	})
