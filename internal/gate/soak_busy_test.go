@@ -50,16 +50,16 @@ func TestGrowthIsToldFromWhatIsAtWork(t *testing.T) {
 		note string             // of the trend
 	}{
 		{"no leak", all, level, 0, nil, ""},
-		{"a leak of twice the limit", all, leak(2 * limit), 16, map[string]Verdict{trend: Fail, rest: Fail}, ""},
+		{"a leak of twice the limit", all, leak(2 * limit), 16, map[string]Verdict{trend: Fail, rest: Fail}, "; left after the load: 16"},
 		{"a leak of one and a half of the limit", all, leak(1.5 * limit), 12, map[string]Verdict{trend: Fail, rest: Fail}, ""},
 		{"a leak of half of the limit, too small for an hour", all, leak(limit / 2), 4, nil, ""},
 		// What the trend cannot see while less and less is at work is there at the end.
 		{"a leak of twice the limit while the machine comes to rest", calmer, leak(2 * limit), 16, map[string]Verdict{trend: Inconclusive, rest: Fail}, ""},
 		// A pool that grows for as long as there is load is a finding, although the end of
 		// the load empties it: a load without end would not.
-		{"a pool that grows by twice the limit, emptied at the end", all, leak(2 * limit), 0, map[string]Verdict{trend: Fail}, ", and given back after the load"},
+		{"a pool that grows by twice the limit, emptied at the end", all, leak(2 * limit), 0, map[string]Verdict{trend: Fail}, "; left after the load: 0"},
 		// One step cannot be told from a trend, nor from none; it never fails by itself.
-		{"no leak, while the machine becomes busier once", busier, level, 0, map[string]Verdict{trend: Inconclusive}, ", and given back after the load"},
+		{"no leak, while the machine becomes busier once", busier, level, 0, map[string]Verdict{trend: Inconclusive}, "; left after the load: 0"},
 		{"a pool that is full after a tenth of the time", all, func(part float64) float64 { return 40 * min(1, 10*part) }, 0, nil, ""},
 		{"a pool that grows by half of the limit", all, leak(limit / 2), 0, nil, ""},
 	}
@@ -82,7 +82,7 @@ func TestGrowthIsToldFromWhatIsAtWork(t *testing.T) {
 	}
 }
 
-// A finding of what was given back says so, and one without a figure says why but once.
+// A finding says what is left after the load, and one without a figure says why but once.
 func TestFindingsOfASoakSayWhatTheyAre(t *testing.T) {
 	s, o := busy(1, func(float64, *rand.Rand) int64 { return 0 }, func(part float64) float64 { return 40 * part }, 0)
 	for i := range s.Samples {
@@ -94,7 +94,7 @@ func TestFindingsOfASoakSayWhatTheyAre(t *testing.T) {
 	got := (&SoakReport{Scenarios: []SoakedReport{*s}}).grown()
 	want := `open: busy: rss_per_hour: want ≤ 16.0MiB, not measured: 0 collections after the warm-up, 8 would tell
 open: busy: heap_per_hour: want ≤ 4.0MiB, not measured: 0 collections after the warm-up, 8 would tell
-grew: busy: goroutines_per_hour: want ≤ 8, got 40.0 in [39.1, 40.4] (from 35 to 69, and given back after the load)
+grew: busy: goroutines_per_hour: want ≤ 8, got 40.0 in [39.1, 40.4] (from 35 to 69; left after the load: 0)
 `
 	if got != want {
 		t.Errorf("findings:\n%s\nwant\n%s", got, want)

@@ -139,16 +139,16 @@ func returned(before, after Vitals, connections int) []Metric {
 	return metrics
 }
 
-// holds adds to what grew, or may have grown, and was given back after the load that
-// it was. The verdict stays: that nothing is left says that nothing is lost, and not
-// that nothing grows for as long as there is load.
-func holds(grown, left []Metric) {
+// lost adds to what grew, or may have grown, how many of them the end of the load left.
+// The verdict stays: that none is left says that nothing is lost, and not that nothing
+// grows for as long as there is load.
+func lost(grown, left []Metric) {
 	for _, l := range left {
 		i := slices.IndexFunc(grown, func(m Metric) bool {
 			return strings.TrimSuffix(m.Name, "_per_hour") == strings.TrimSuffix(l.Name, "_left")
 		})
-		if m := &grown[i]; l.Verdict == Pass && m.Measured && m.Verdict != Pass {
-			m.Note += ", and given back after the load"
+		if m := &grown[i]; m.Measured && m.Verdict != Pass {
+			m.Note += fmt.Sprintf("; left after the load: %s", m.format(max(0, l.Estimate)))
 		}
 	}
 }
@@ -167,7 +167,7 @@ func (sr *SoakedReport) judge(o SoakOptions) error {
 	}
 	if sr.Failure == "" {
 		left := returned(sr.Before, sr.After, sr.Connections)
-		holds(sr.Metrics, left)
+		lost(sr.Metrics, left)
 		sr.Metrics = append(sr.Metrics, left...)
 	}
 	if n := sr.Counts.silent; n > 0 {
