@@ -10,6 +10,7 @@ import (
 	"github.com/understudy-proxy/understudy/fixtures"
 	"github.com/understudy-proxy/understudy/internal/admin"
 	"github.com/understudy-proxy/understudy/internal/telemetry"
+	"github.com/understudy-proxy/understudy/internal/width"
 	"github.com/understudy-proxy/understudy/proxy"
 	"github.com/understudy-proxy/understudy/proxy/wire"
 	"github.com/understudy-proxy/understudy/recorder"
@@ -35,11 +36,15 @@ type books struct {
 	access    *zap.Logger // nil where exchanges are not logged
 	gate      *gatekeeper
 	link      *atomic.Pointer[shaped] // a captured command's; nil for none
+	width     *width.Keeper           // nil where the width is the runtime's
 
 	finished, misses, faults atomic.Uint64
 }
 
-func (b *books) ConnOpened(*wire.Conn) { b.ledger.ConnOpened() }
+func (b *books) ConnOpened(*wire.Conn) {
+	b.width.Wake() // nothing else tells of a TLS handshake, or of bytes that are passed unread
+	b.ledger.ConnOpened()
+}
 
 func (b *books) ConnClosed(c *wire.Conn, end proxy.ConnEnd) {
 	b.ledger.ConnClosed(recorder.Connection{
@@ -79,6 +84,7 @@ func (b *books) firedAtDoor(rule string) {
 }
 
 func (b *books) ExchangeBegun(x *proxy.Exchange) {
+	b.width.Wake() // kept connections that are busy again
 	b.metrics.Begin(x.Request.Method, x.Request.Scheme)
 }
 

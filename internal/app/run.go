@@ -80,10 +80,7 @@ func (p *parts) run(ctx context.Context) (int, error) {
 		}
 		keep.Go(func() error { return w.Run(books) })
 	}
-	keep.Go(func() error {
-		p.keepWidth(books)
-		return nil
-	})
+	p.keepWidth(books, &keep)
 	for _, l := range p.listeners {
 		serve.Go(func() error {
 			defer drain() // one door that fails closes the others

@@ -4,11 +4,13 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"sync/atomic"
 	"time"
 )
 
 const (
-	often  = 100 * time.Millisecond // between looks while there is work
+	soon   = 50 * time.Millisecond  // between looks after a nudge: /proc/stat counts 10 ms
+	often  = 100 * time.Millisecond // while there is work
 	seldom = time.Second            // while there is none: to wake an idle program takes 0.3–0.5 ms
 )
 
@@ -36,7 +38,7 @@ type Change struct {
 	Width  int  // processors that Go's scheduler uses from now on
 	Narrow bool // fewer than the runtime would take
 	// What the change was made for: the machine's idle and this program's used
-	// processors, over the last third of a second or so.
+	// processors, over the last 0.15 to 0.3 seconds.
 	Idle, Used float64
 }
 
@@ -44,6 +46,13 @@ type Change struct {
 type Keeper struct {
 	machine machine
 	tell    func(Change)
+
+	asleep atomic.Bool   // a nudge would be heeded
+	nudges chan struct{} // one at most
+}
+
+func newKeeper(m machine, tell func(Change)) *Keeper {
+	return &Keeper{machine: m, tell: tell, nudges: make(chan struct{}, 1)}
 }
 
 // New returns a keeper that tells of changes from the goroutine of its Run. It
@@ -56,7 +65,22 @@ func New(tell func(Change)) (*Keeper, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Keeper{m, tell}, nil
+	return newKeeper(m, tell), nil
+}
+
+// Wake tells that work may begin, so that a keeper at rest looks now and not within
+// a second. It costs a load of an atomic but for the first call after a rest, never
+// blocks, and does nothing where Run is not running or there is nothing to choose. Of
+// calls that come to nothing one a second is heeded, after a pause up to four in a row. A
+// nil keeper's does nothing.
+func (k *Keeper) Wake() {
+	if k == nil || !k.asleep.Load() || !k.asleep.CompareAndSwap(true, false) {
+		return
+	}
+	select {
+	case k.nudges <- struct{}{}:
+	default:
+	}
 }
 
 // Run watches until ctx ends, and then returns nil; it returns an error when the
@@ -64,6 +88,7 @@ func New(tell func(Change)) (*Keeper, error) {
 // called once.
 func (k *Keeper) Run(ctx context.Context) error {
 	defer k.machine.close()
+	defer k.asleep.Store(false)
 	var p policy
 	defer func() {
 		if p.width != 0 {
@@ -78,10 +103,18 @@ func (k *Keeper) Run(ctx context.Context) error {
 	timer := time.NewTimer(seldom)
 	defer timer.Stop()
 	for {
+		nudged := false
+		k.asleep.Store(full > 1 && p.heeds())
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-timer.C:
+			k.asleep.Store(false)
+		case <-k.nudges:
+			if !p.resting() {
+				continue // it came while the timer's look found work
+			}
+			nudged = true
 		}
 		now, err := k.machine.read()
 		if err != nil {
@@ -104,10 +137,13 @@ func (k *Keeper) Run(ctx context.Context) error {
 			}
 			k.tell(c)
 		}
-		if p.resting() || full == 1 {
+		switch {
+		case full == 1:
 			timer.Reset(seldom)
-		} else {
-			timer.Reset(often)
+			continue
+		case nudged:
+			p.wake()
 		}
+		timer.Reset(p.pause())
 	}
 }

@@ -58,44 +58,59 @@ func (m *model) set(width int) int {
 	return m.width
 }
 
-// pass lets time pass with a load.
+// pass lets time pass with a load; what is due at its end is done.
 func (m *model) pass(d time.Duration, idle, used float64) {
 	m.mu.Lock()
 	m.idle, m.used = idle, used
 	m.mu.Unlock()
 	time.Sleep(d)
+	synctest.Wait()
+}
+
+// looks is how often it was read.
+func (m *model) looks() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.reads
+}
+
+// kept is a keeper that runs until stop, which returns its error, and what it told.
+type kept struct {
+	*Keeper
+	told func() []Change
+	stop func() error
 }
 
 // keep runs a keeper of m, which looks at whole tenths of a second of the caller's
-// bubble; the caller goes on between them. Stop ends it and returns its error.
-func keep(t *testing.T, m *model) (told func() []Change, stop func() error) {
+// bubble unless it is woken; the caller goes on 10 ms after them.
+func keep(t *testing.T, m *model) kept {
 	t.Helper()
 	var mu sync.Mutex
 	var all []Change
 	ctx, cancel := context.WithCancel(t.Context())
-	k := &Keeper{m, func(c Change) {
+	k := newKeeper(m, func(c Change) {
 		mu.Lock()
 		defer mu.Unlock()
 		all = append(all, c)
-	}}
+	})
 	ended := make(chan error, 1)
 	go func() { ended <- k.Run(ctx) }() // ends with stop
-	time.Sleep(often / 2)
-	told = func() []Change {
+	time.Sleep(10 * time.Millisecond)
+	told := func() []Change {
 		mu.Lock()
 		defer mu.Unlock()
 		return all
 	}
-	return told, func() error {
+	return kept{k, told, func() error {
 		cancel()
 		return <-ended
-	}
+	}}
 }
 
 func TestKeeper(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newModel()
-		told, stop := keep(t, m)
+		k := keep(t, m)
 		m.pass(10*time.Second, 2, 0)
 		m.pass(2*time.Second, 0.25, 0.875)
 		if got := m.full(); got != 1 {
@@ -113,12 +128,12 @@ func TestKeeper(t *testing.T) {
 			t.Errorf("width on a full machine = %d, want 2 of the 4", got)
 		}
 		m.pass(time.Minute, 0.25, 1.75)
-		err := stop()
+		err := k.stop()
 		if err != nil {
 			t.Errorf("Run = %v, want nil", err)
 		}
 		want := []Change{{1, true, 0.25, 0.875}, {4, false, 2.5 / 3, 0.75}, {2, true, 0.25, 1.75}}
-		if got := told(); !slices.Equal(got, want) {
+		if got := k.told(); !slices.Equal(got, want) {
 			t.Errorf("told %v, want %v", got, want)
 		}
 		if m.width != 4 || !m.closed {
@@ -133,9 +148,9 @@ func TestKeeperRests(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			m := newModel()
 			m.runtime, m.width = processors, processors
-			_, stop := keep(t, m)
+			k := keep(t, m)
 			m.pass(10*time.Second, 0, used)
-			if err := stop(); err != nil {
+			if err := k.stop(); err != nil {
 				t.Errorf("Run = %v, want nil", err)
 			}
 			if m.reads != 11 {
@@ -148,7 +163,7 @@ func TestKeeperRests(t *testing.T) {
 func TestKeeperCannotSee(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newModel()
-		_, stop := keep(t, m)
+		k := keep(t, m)
 		m.pass(2*time.Second, 0, 0.9)
 		if got := m.full(); got != 1 {
 			t.Errorf("width on a full machine = %d, want 1", got)
@@ -161,7 +176,7 @@ func TestKeeperCannotSee(t *testing.T) {
 		if got := m.full(); got != 2 {
 			t.Errorf("width when nothing can be seen = %d, want the runtime's 2", got)
 		}
-		if err := stop(); !errors.Is(err, gone) || !m.closed {
+		if err := k.stop(); !errors.Is(err, gone) || !m.closed {
 			t.Errorf("Run = %v, closed %v; want %v, true", err, m.closed, gone)
 		}
 	})

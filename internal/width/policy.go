@@ -27,6 +27,13 @@ const (
 	brief     = 5 * time.Second
 	firstWait = time.Second
 	lastWait  = 64 * time.Second
+	// young is how long a load that a nudge told of is looked at closely.
+	young = 300 * time.Millisecond
+	// A nudge is heeded once in nudgeEvery, and nudgeBurst times in a row after a
+	// time without: else a health check that costs next to nothing would be looked
+	// at without end.
+	nudgeEvery = time.Second
+	nudgeBurst = 4
 )
 
 // sample is what was seen over a time.
@@ -53,6 +60,9 @@ type policy struct {
 	workedAt  time.Duration
 	notBefore time.Duration // of narrowing
 	wait      time.Duration // the last one after a mistake, 0 for none
+
+	youngUntil time.Duration
+	nudgedFor  time.Duration // all nudges up to now have been heeded, at nudgeEvery each, until then
 }
 
 // next takes a sample and returns the width from now on, 0 for wide. Full is what
@@ -117,6 +127,30 @@ func (p *policy) widen(working bool) {
 
 func (p *policy) change(width int) {
 	p.width, p.changedAt, p.count = width, p.now, 0
+}
+
+// wake tells of a nudge that is heeded: work may begin just after the last sample,
+// so that the next one is all in it.
+func (p *policy) wake() {
+	p.awake, p.count = true, 0
+	p.youngUntil = p.now + young
+	p.nudgedFor = max(p.nudgedFor, p.now) + nudgeEvery
+}
+
+// heeds is whether a nudge would tell something: at rest, unless too many came to nothing.
+func (p *policy) heeds() bool {
+	return p.resting() && p.nudgedFor-p.now <= (nudgeBurst-1)*nudgeEvery
+}
+
+// pause is how long to wait for the next sample.
+func (p *policy) pause() time.Duration {
+	switch {
+	case p.resting():
+		return seldom
+	case p.width == 0 && p.now < p.youngUntil:
+		return soon
+	}
+	return often
 }
 
 // resting is whether there is nothing to look at closely.
