@@ -10,7 +10,6 @@ import (
 	"github.com/understudy-proxy/understudy/fixtures"
 	"github.com/understudy-proxy/understudy/internal/admin"
 	"github.com/understudy-proxy/understudy/internal/telemetry"
-	"github.com/understudy-proxy/understudy/internal/width"
 	"github.com/understudy-proxy/understudy/proxy"
 	"github.com/understudy-proxy/understudy/proxy/wire"
 	"github.com/understudy-proxy/understudy/recorder"
@@ -36,13 +35,13 @@ type books struct {
 	access    *zap.Logger // nil where exchanges are not logged
 	gate      *gatekeeper
 	link      *atomic.Pointer[shaped] // a captured command's; nil for none
-	width     *width.Keeper           // nil where the width is the runtime's
+	wake      func()                  // told that work begins; nil where nobody wants to know
 
 	finished, misses, faults atomic.Uint64
 }
 
 func (b *books) ConnOpened(*wire.Conn) {
-	b.width.Wake() // nothing else tells of a TLS handshake, or of bytes that are passed unread
+	b.begins() // nothing else tells of a TLS handshake, or of bytes that are passed unread
 	b.ledger.ConnOpened()
 }
 
@@ -56,6 +55,12 @@ func (b *books) ConnClosed(c *wire.Conn, end proxy.ConnEnd) {
 	b.gate.left(c)
 	if b.link != nil {
 		b.link.Load().left(c)
+	}
+}
+
+func (b *books) begins() {
+	if b.wake != nil {
+		b.wake()
 	}
 }
 
@@ -84,7 +89,7 @@ func (b *books) firedAtDoor(rule string) {
 }
 
 func (b *books) ExchangeBegun(x *proxy.Exchange) {
-	b.width.Wake() // kept connections that are busy again
+	b.begins() // on connections that were kept, perhaps for long
 	b.metrics.Begin(x.Request.Method, x.Request.Scheme)
 }
 

@@ -122,6 +122,21 @@ func passing(tb testing.TB, text string, n int) (serve func()) {
 	}
 }
 
+// Work begins with a connection, and with an exchange on one that was kept.
+func TestWorkWakes(t *testing.T) {
+	_, told := ruled(t, "")
+	n := 0
+	told.wake = func() { n++ }
+	told.ConnOpened(&wire.Conn{ID: 1})
+	if n != 1 {
+		t.Errorf("%d calls for a connection, want 1", n)
+	}
+	told.ExchangeBegun(&proxy.Exchange{})
+	if n != 2 {
+		t.Errorf("%d calls for a connection and an exchange, want 2", n)
+	}
+}
+
 // What the rules decide and what is written down of it allocate nothing.
 func TestRulesAllocateNothing(t *testing.T) {
 	for _, set := range ruleSets {

@@ -24,7 +24,7 @@ func (p *parts) keepWidth(ctx context.Context, keep *errgroup.Group) {
 		p.leftWidth(err)
 		return
 	}
-	p.books.width = keeper
+	p.books.wake = keeper.Wake
 	keep.Go(func() error {
 		if err := keeper.Run(ctx); err != nil {
 			p.leftWidth(err)
