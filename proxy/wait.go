@@ -139,7 +139,9 @@ func (v *visit) left(from time.Time) error {
 	return errLeft
 }
 
-// keep has the clock call post at the moment. See wire.Punctual.
+// keep has the clock call post at the moment: see wire.Punctual. What the connection does
+// not take at once, as where the client has not read the answers before, is sent after it
+// and in no books.
 func (v *visit) keep(post func()) error {
 	l, from := &v.late, v.now()
 	began, over, err := timing.Do(l.ctx, l.moment, post)

@@ -281,8 +281,9 @@ func sleepPlainly(ctx context.Context, gone <-chan struct{}, wait time.Duration)
 	}
 }
 
-// credit rations spinning: it allows one part in share of the time that passes, and saves up at most spinBurst. The method is the generic cell rate
-// algorithm. Source: ITU-T I.371.
+// credit rations spinning: it allows one part in share of the time that passes, and
+// saves up at most spinBurst. The method is the generic cell rate algorithm. Source:
+// ITU-T I.371.
 type credit struct {
 	share int64        // one part in so many of the time that passes
 	paid  atomic.Int64 // what was taken is earned back by then, ns of the clock
