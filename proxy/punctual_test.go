@@ -95,3 +95,66 @@ func TestHeldClientLeaves(t *testing.T) {
 		}
 	}
 }
+
+// A body that drips or is throttled begins to when its answer does, not when that was made
+// ready: what follows the first byte takes as long with a delay as without.
+func TestSlowBodyAfterADelay(t *testing.T) {
+	const body = "0123456789"
+	to := origin(t, "h1", func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Length", "10")
+		_, _ = io.WriteString(w, body)
+	})
+	for name, plan := range map[string]fixtures.Plan{
+		"drip":     {Drip: &fixtures.Drip{Bytes: 2, Every: 10 * ms}},
+		"throttle": {BytesPerSecond: 200},
+	} {
+		for source, c := range map[string]config{"live": func(*rig) {}, "stub": responding(answering(textAnswer(body)))} {
+			for _, mode := range []string{"h1", "h1s", "h2c"} {
+				t.Run(name+" "+source+" "+mode, func(t *testing.T) {
+					var whole [2]time.Duration
+					for i, held := range []time.Duration{0, 45 * ms} {
+						plan.HoldTotal = held
+						g := newRig(t, to, c, planning(always(plan)))
+						client, base := g.client(mode)
+						for range 2 { // the first opens the connection
+							begin := time.Now()
+							resp, err := client.Get(base + "/")
+							if err != nil {
+								t.Fatal(err)
+							}
+							got, err := io.ReadAll(resp.Body)
+							_ = resp.Body.Close()
+							if err != nil || string(got) != body {
+								t.Fatalf("%q, %v", got, err)
+							}
+							whole[i] = time.Since(begin) - held
+						}
+					}
+					if whole[1] < whole[0]-5*ms {
+						t.Errorf("without a delay it took %v; with one, %v beyond the delay", whole[0], whole[1])
+					}
+				})
+			}
+		}
+	}
+}
+
+// Of an answer that was held until its client left, no byte is in the books.
+func TestBooksOfALeftClient(t *testing.T) {
+	g := newRig(t, "http://127.0.0.1:1", responding(answering(textAnswer("short"))), planning(&planned{plan: func(x *Exchange) fixtures.Plan {
+		if x.Request.Target == "/second" {
+			return fixtures.Plan{HoldTotal: 48 * ms}
+		}
+		return fixtures.Plan{HoldTotal: ms}
+	}}))
+	nc, _ := again(g)
+	_, _ = io.WriteString(nc, getSecond)
+	g.books.until(t, "the second exchange", func() bool { return len(g.books.begun) == 2 })
+	_ = nc.SetLinger(0)
+	_ = nc.Close()
+	x := g.books.exchange(t, 2)
+	t.Logf("outcome %q total %v first byte %v end %v size %d", x.Outcome, x.Total, x.Times.FirstByte, x.Times.End, x.Response.Body.Size)
+	if x.Times.FirstByte > x.Total || x.Times.End > x.Total {
+		t.Errorf("first byte at %v, end at %v, but the whole took %v", x.Times.FirstByte, x.Times.End, x.Total)
+	}
+}

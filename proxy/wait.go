@@ -82,8 +82,8 @@ func (v *visit) appoint(ctx context.Context, at time.Time, book *time.Duration, 
 		return nil
 	}
 	until := v.p.lead.SleepUntil
-	_, near := v.w.(wire.Punctual)
-	if near = near && !v.p.o.ServerTiming; near { // which tells of waits that are over
+	near := v.early()
+	if near {
 		until = timing.Near
 	}
 	slept, err := v.sleep(ctx, at, book, until)
@@ -100,6 +100,16 @@ func (v *visit) appoint(ctx context.Context, at time.Time, book *time.Duration, 
 	}
 	l.before = l.by
 	return nil
+}
+
+// early is whether an answer may be made ready long before its moment: not where that
+// tells of waits that are to be over by then, or begins to count its body's time.
+func (v *visit) early() bool {
+	if _, ok := v.w.(wire.Punctual); !ok || v.p.o.ServerTiming || v.x.Plan.Fault != nil {
+		return false
+	}
+	b := newBend(&v.x.Plan, -1)
+	return b.idle()
 }
 
 // meet returns once the answer's first byte may be handed over, all that could be
@@ -136,6 +146,9 @@ func (v *visit) left(from time.Time) error {
 	v.met(from, v.now())
 	v.late.moment = time.Time{} // nothing is due any more
 	v.x.Outcome = fixtures.OutcomeClient
+	if t := &v.x.Times; !v.ans.live { // noted for a moment that did not come
+		t.FirstByte, t.End, v.x.Response.Body.Size = 0, 0, 0
+	}
 	return errLeft
 }
 

@@ -222,10 +222,11 @@ func (d *desk) rest(fd uintptr, now int64) bool {
 	return true
 }
 
-// end lets everybody go and ends the goroutine. It is called with the lock held.
+// end lets everybody go and ends the goroutine. It is called with the lock held. To close
+// waits for the goroutine, which may want the lock, or be the caller.
 func (d *desk) end() {
 	d.ended = true
-	d.alarm.close()
+	d.stopped.Go(d.alarm.close) // ends with the goroutine's look
 	for len(d.heap) > 0 {
 		d.heap.pop().turn <- struct{}{}
 	}

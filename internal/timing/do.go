@@ -38,14 +38,17 @@ func (c *Clock) near(ctx context.Context, gone <-chan struct{}, at time.Time) er
 	if err := ended(ctx, gone); err != nil || wait <= soon {
 		return err
 	}
-	if bubbled(now) {
-		return nil // Do waits
+	fake := bubbled(now)
+	if !fake {
+		c.opened.Do(c.open)
 	}
-	c.opened.Do(c.open)
 	busy := c.busy.Add(1)
 	defer c.busy.Add(-1)
-	if len(c.shards) == 0 || c.closed.Load() || wait <= nearby && busy <= fewWaiting {
+	switch {
+	case wait <= nearby && busy <= fewWaiting:
 		return nil
+	case fake || len(c.shards) == 0 || c.closed.Load():
+		return sleepPlainly(ctx, gone, wait-soon)
 	}
 	s := c.shards[rand.IntN(len(c.shards))]
 	return c.queue(ctx, gone, s, int64(now.Sub(c.base))+min(int64(wait), farthest))

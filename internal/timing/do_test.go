@@ -205,3 +205,32 @@ func TestDoAllocatesNothing(t *testing.T) {
 		t.Errorf("%v allocations a moment, want none", n)
 	}
 }
+
+// Close while the desk is doing something: os.File.Close waits for the descriptor's last
+// user, who waits for the desk's lock, which end holds.
+func TestCloseWhileDoing(t *testing.T) {
+	c := NewClock(1)
+	doing := make(chan struct{})
+	go func() {
+		_, _, _ = c.do(context.Background(), time.Now().Add(5*ms), func() {
+			close(doing)
+			for begun := time.Now(); time.Since(begun) < 20*ms; { // it must not wait
+			}
+		})
+	}()
+	<-doing
+	c.Close()
+}
+
+// Where there is no timerfd, near says that an hour's wait is near.
+func TestNearWithoutAlarms(t *testing.T) {
+	c := NewClock(1)
+	c.Close()
+	at := time.Now().Add(200 * ms)
+	if err := c.near(t.Context(), nil, at); err != nil {
+		t.Fatal(err)
+	}
+	if left := time.Until(at); left > 50*ms {
+		t.Errorf("near ended %v before the moment, want 2ms (or 50ms) at most", left)
+	}
+}

@@ -209,7 +209,7 @@ func (s *shard) release(now int64) (any bool) {
 // Those who sit or come later wait on the runtime's timers.
 func (s *shard) end() {
 	s.ended = true
-	s.alarm.close()
+	s.stopped.Go(s.alarm.close) // waits for the goroutine, which may want the lock, or be the caller
 	for _, seat := range s.seats {
 		seat.alarm.close()
 	}
