@@ -116,6 +116,7 @@ type sample struct {
 	rps      float64
 	p50, p99 float64 // µs
 	rss      float64 // MiB
+	stamps   stamps  // where a delay is asked
 }
 
 // cell holds the samples of one subject at one number of connections, one a round.
@@ -214,10 +215,23 @@ func (b *bench) runGroup(ctx context.Context, g group) (*table, error) {
 				if got.rps == 0 {
 					note("%s, %d connections, round %d: not one answer in time", s.name, n, round+1)
 				}
+				if g.asked > 0 {
+					// After all that wrk's figures are taken from: what is judged
+					// has nothing to do with stamps.
+					if got.stamps, err = b.stamped(ctx, g.stampLoad(s, servers[s.name].url, n, max(b.seconds, g.seconds))); err != nil {
+						return nil, fmt.Errorf("measure %s: %w", s.name, err)
+					}
+					if got.stamps.errors > 0 {
+						note("%s, %d connections, round %d: the stamping client counted %d errors, the first: %s", s.name, n, round+1, got.stamps.errors, got.stamps.first)
+					}
+				}
 				c := t.find(s.name, n)
 				c.samples = append(c.samples, got)
 				fmt.Fprintf(b.talk, "   round %d, %5d conn  %-34s cpu %8.1f µs  %8.0f req/s  p50 %7.0f µs  p99 %7.0f µs  rss %5.0f MiB\n",
 					round+1, n, s.name, got.cpu, got.rps, got.p50, got.p99, got.rss)
+				if g.asked > 0 {
+					fmt.Fprintln(b.talk, "      stamped:", got.stamps)
+				}
 				if s.fresh {
 					stop(s.name)
 				}

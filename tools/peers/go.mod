@@ -4,7 +4,10 @@ module github.com/understudy-proxy/understudy/tools/peers
 
 go 1.26.0
 
-require github.com/elazarl/goproxy v1.9.3
+require (
+	github.com/elazarl/goproxy v1.9.3
+	golang.org/x/sys v0.41.0
+)
 
 require (
 	github.com/Shopify/toxiproxy/v2 v2.12.0 // indirect
@@ -22,7 +25,6 @@ require (
 	github.com/rs/xid v1.5.0 // indirect
 	github.com/rs/zerolog v1.33.0 // indirect
 	golang.org/x/net v0.50.0 // indirect
-	golang.org/x/sys v0.41.0 // indirect
 	golang.org/x/text v0.34.0 // indirect
 	google.golang.org/protobuf v1.36.1 // indirect
 	gopkg.in/tomb.v1 v1.0.0-20141024135613-dd632973f1e7 // indirect

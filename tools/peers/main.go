@@ -32,6 +32,13 @@ type options struct {
 }
 
 func main() {
+	if len(os.Args) > 1 && os.Args[1] == "client" {
+		if err := runClient(os.Args[2:]); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
 	// Children get a signal when the thread that started them ends; that
 	// must be the process's end and nothing earlier.
 	runtime.LockOSThread()

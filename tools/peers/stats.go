@@ -33,6 +33,10 @@ func p50Of(s sample) float64 { return s.p50 }
 func p99Of(s sample) float64 { return s.p99 }
 func rssOf(s sample) float64 { return s.rss }
 
+func socket50Of(s sample) float64 { return s.stamps.socket50 }
+func socket99Of(s sample) float64 { return s.stamps.socket99 }
+func read50Of(s sample) float64   { return s.stamps.seen50 }
+
 func (c *cell) over(f figure) spread {
 	if c == nil {
 		return over(nil)
