@@ -218,7 +218,7 @@ func (b *bench) runGroup(ctx context.Context, g group) (*table, error) {
 				if g.asked > 0 {
 					// After all that wrk's figures are taken from: what is judged
 					// has nothing to do with stamps.
-					if got.stamps, err = b.stamped(ctx, g.stampLoad(s, servers[s.name].url, n, max(b.seconds, g.seconds))); err != nil {
+					if got.stamps, err = b.stamped(ctx, g.stampLoad(s, servers[s.name].url, n, b.seconds)); err != nil {
 						return nil, fmt.Errorf("measure %s: %w", s.name, err)
 					}
 					if got.stamps.errors > 0 {

@@ -8,4 +8,7 @@
 // that speeds up or slows down touches all alike. Ratios are taken within a
 // round; what is told is the median over the rounds, with the least and the
 // greatest.
+//
+// Where a delay is asked, a client of its own asks after wrk did, and has the
+// kernel stamp the answers' coming: see client.
 package main

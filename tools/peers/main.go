@@ -71,7 +71,7 @@ func parse(args []string) (options, error) {
 	fs.StringVar(&o.understudy, "understudy", "bin/understudy", "the program to measure beside the peers")
 	fs.StringVar(&o.cache, "cache", filepath.Join(cache, "understudy-peers"), "directory of peers that come from no Debian package")
 	fs.StringVar(&o.doc, "doc", "", "file whose marked part is replaced by the tables")
-	fs.BoolVar(&o.quick, "quick", false, "2 rounds of 2 s and fewer cells: about 6 minutes")
+	fs.BoolVar(&o.quick, "quick", false, "2 rounds of 2 s and fewer cells: about 9 minutes")
 	fs.IntVar(&o.rounds, "rounds", 0, "rounds; 5, or 2 with -quick")
 	fs.IntVar(&o.seconds, "seconds", 0, "seconds a cell and round; 4, or 2 with -quick")
 	fs.IntVar(&o.threads, "threads", 1, "wrk's threads")

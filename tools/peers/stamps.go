@@ -117,8 +117,9 @@ func (b *bench) stamped(ctx context.Context, l stampLoad) (stamps, error) {
 }
 
 // stampLoad is the load of the stamping client, beside wrk's, of a group that asks for a delay.
+// It takes no less than seconds, and no less than two of the delays: after the first, answers come.
 func (g *group) stampLoad(s subject, url string, conns, seconds int) stampLoad {
-	l := stampLoad{url: url, conns: conns, took: time.Duration(seconds) * time.Second, think: g.think}
+	l := stampLoad{url: url, conns: conns, took: max(time.Duration(seconds)*time.Second, 2*g.asked), think: g.think}
 	if s.paced {
 		l.least = g.asked
 	}

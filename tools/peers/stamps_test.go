@@ -107,10 +107,13 @@ func TestFold(t *testing.T) {
 
 func TestStampLoad(t *testing.T) {
 	g := &group{asked: 5 * time.Second, think: 2 * time.Second}
-	got := g.stampLoad(subject{paced: true}, "http://127.0.0.1:1/", 10, 15)
-	want := stampLoad{url: "http://127.0.0.1:1/", conns: 10, took: 15 * time.Second, least: 5 * time.Second, think: 2 * time.Second, spread: 6 * time.Second}
+	got := g.stampLoad(subject{paced: true}, "http://127.0.0.1:1/", 10, 4)
+	want := stampLoad{url: "http://127.0.0.1:1/", conns: 10, took: 10 * time.Second, least: 5 * time.Second, think: 2 * time.Second, spread: 6 * time.Second}
 	if got != want {
 		t.Errorf("stampLoad = %+v, want %+v", got, want)
+	}
+	if got := g.stampLoad(subject{}, "", 1, 20); got.took != 20*time.Second || got.least != 0 {
+		t.Errorf("stampLoad = %+v, want the asked 20s, and no pause where the subject delays", got)
 	}
 	back, err := parseStampLoad(got.args()[1:])
 	if err != nil || !reflect.DeepEqual(back, want) {
