@@ -306,8 +306,9 @@ func (c *client) connect(i int32) (fd int, err error) {
 			fd = -1
 		}
 	}()
-	// The time limit of sends is connect's, too. Source: socket(7).
-	if err = unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &unix.Timeval{Sec: 1}); err != nil {
+	// The time limit of sends is connect's, too (socket(7)). A SYN that a full
+	// queue dropped is sent again after a second.
+	if err = unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &unix.Timeval{Sec: 3}); err != nil {
 		return fd, err
 	}
 	if err = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS_NEW, 1); err != nil {
