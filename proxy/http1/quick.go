@@ -16,6 +16,7 @@ type quick struct {
 	x *exchange // for the next request, or of the one whose head was read
 
 	read  bool  // x's head was read, and it is still to be answered
+	part  bool  // a part of x's head was read
 	bad   error // why a request is to be refused
 	ended bool  // the connection's life is over
 	err   error // how it ended
@@ -29,12 +30,8 @@ func (q *quick) run() {
 		return
 	}
 	c.idleDeadline()
-	c.watch.hold(c.src.direct)
-	c.out.within = c.out.vector == c.src.direct
-	defer func() {
-		c.out.within = false
-		c.watch.hold(nil)
-	}()
+	c.out.within = true
+	defer func() { c.out.within = false }()
 	for {
 		err := c.src.direct.Each(&c.src, q.use)
 		switch {
@@ -53,17 +50,18 @@ func (q *quick) run() {
 // use serves what is in the buffer, n bytes; false ends run.
 func (q *quick) use(n int) bool {
 	c := q.c
-	for c.src.w = n; c.src.buffered() > 0; {
+	at := c.src.direct.Arrived()
+	for c.src.w = n; c.src.buffered() > 0; at = time.Now() {
 		c.setBusy()
 		x := q.x
-		x.req.At, x.req.Header = time.Now(), x.fields
+		x.req.At, x.req.Header = at, x.fields
 		from := c.src.r
 		c.src.frozen = true
 		err := c.readRequest(x)
 		c.src.frozen = false
 		switch {
 		case err == errNotBuffered:
-			c.src.r = from
+			c.src.r, q.part = from, true
 			return false
 		case err != nil:
 			q.bad = err

@@ -3,6 +3,7 @@ package http1
 import (
 	"bufio"
 	"context"
+	"fmt"
 	"io"
 	"net"
 	"strings"
@@ -11,20 +12,45 @@ import (
 	"github.com/understudy-proxy/understudy/proxy/wire"
 )
 
-// On a TCP connection, where requests are served within a read of it, a client that
-// leaves is noticed, a reset comes at once, and Abort ends what is under way.
+// On a TCP connection, whose end the socket tells, a client that leaves is noticed,
+// whatever it sent, a reset comes at once, and Abort ends what is under way.
 func TestQuick(t *testing.T) {
-	for name, end := range map[string]func(s *Server, client *net.TCPConn){
-		"leaves": func(_ *Server, client *net.TCPConn) { _ = client.Close() },
-		"abort":  func(s *Server, _ *net.TCPConn) { s.Abort() },
+	const second = "GET /second HTTP/1.1\r\nHost: a\r\n\r\n"
+	post := func(body int) string {
+		return fmt.Sprintf("POST /second HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n%s", body, strings.Repeat("x", body))
+	}
+	leaves := func(_ *Server, client *net.TCPConn) { _ = client.Close() }
+	for name, c := range map[string]struct {
+		request string
+		read    bool // its body is
+		stamped bool
+		end     func(s *Server, client *net.TCPConn)
+	}{
+		"leaves":            {second, false, false, leaves},
+		"leaves, stamped":   {second, false, true, leaves},
+		"leaves, body read": {post(9), true, false, leaves},
+		"leaves, body":      {post(9), false, false, leaves},
+		"leaves, long body": {post(4 * inBytes), false, true, leaves},
+		"leaves, pipelined": {second + strings.Repeat(get, 1000), false, false, leaves},
+		"half-closes":       {second, false, true, func(_ *Server, client *net.TCPConn) { _ = client.CloseWrite() }},
+		"resets":            {second, false, true, func(_ *Server, client *net.TCPConn) { _ = client.SetLinger(0); _ = client.Close() }},
+		"resets, body read": {post(9), true, true, func(_ *Server, client *net.TCPConn) { _ = client.SetLinger(0); _ = client.Close() }},
+		"abort":             {second, false, false, func(s *Server, _ *net.TCPConn) { s.Abort() }},
+		"abort, body read":  {post(9), true, false, func(s *Server, _ *net.TCPConn) { s.Abort() }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			begun, over := make(chan struct{}), make(chan struct{})
 			s := &Server{Handler: wire.HandlerFunc(func(ctx context.Context, w wire.ResponseWriter, r *wire.Request) {
 				if r.Target == "/first" {
+					if c.stamped {
+						w.(*response).c.sock.Stamp()
+					}
 					_ = w.WriteHead(&wire.Head{Status: 204})
 					_ = w.Finish(nil)
 					return
+				}
+				if c.read {
+					_, _ = io.Copy(io.Discard, r.Body)
 				}
 				w.Watch()
 				close(begun)
@@ -37,13 +63,23 @@ func TestQuick(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer nc.Close()
-			_, _ = io.WriteString(nc, "GET /first HTTP/1.1\r\nHost: a\r\n\r\nGET /second HTTP/1.1\r\nHost: a\r\n\r\n")
+			_, _ = io.WriteString(nc, "GET /first HTTP/1.1\r\nHost: a\r\n\r\n"+c.request)
 			<-begun
-			end(s, nc.(*net.TCPConn))
+			c.end(s, nc.(*net.TCPConn))
 			<-over
 			_, _ = io.Copy(io.Discard, nc) // ends
 		})
 	}
+}
+
+// lookOut has w's client looked after at once.
+func lookOut(w wire.ResponseWriter) {
+	g := &w.(*response).c.watch
+	w.Watch()
+	g.mu.Lock()
+	g.since = g.since.Add(-goneAfter)
+	g.mu.Unlock()
+	go g.look() // ends at once, or with the request
 }
 
 // What came while a request with a body was answered is not lost, though the buffer
@@ -53,6 +89,7 @@ func TestQuickAfterBody(t *testing.T) {
 	s := &Server{Handler: wire.HandlerFunc(func(ctx context.Context, w wire.ResponseWriter, r *wire.Request) {
 		if r.Body != nil {
 			_, _ = io.Copy(io.Discard, r.Body)
+			lookOut(w)
 			close(begun)
 			<-answer
 		}

@@ -255,7 +255,7 @@ func (w *response) Hijack() (net.Conn, error) {
 	if w.ended {
 		return nil, errEnded
 	}
-	if w.c.watch.held != nil { // only who hijacks unasked comes here: see quick
+	if w.c.out.within { // only who hijacks unasked comes here: see quick
 		return nil, errNotSwitched
 	}
 	w.c.watch.retire()

@@ -179,11 +179,11 @@ func (x *exchange) renew() *exchange {
 // serve is the connection's life.
 func (c *serverConn) serve() error {
 	for x := (&exchange{c: c}); ; x = x.renew() {
-		read := false
+		read, part := false, false
 		if d := c.src.direct; d != nil && c.src.buffered() == 0 && d.Steady() {
 			q := quick{c: c, x: x}
 			q.run()
-			switch x, read = q.x, q.read; {
+			switch x, read, part = q.x, q.read, q.part; {
 			case q.ended:
 				return q.err
 			case q.bad != nil:
@@ -191,11 +191,13 @@ func (c *serverConn) serve() error {
 			}
 		}
 		if !read {
-			at, err := c.await()
-			if at.IsZero() {
-				return err
+			if !part {
+				at, err := c.await()
+				if at.IsZero() {
+					return err
+				}
+				x.req.At = at
 			}
-			x.req.At = at
 			x.req.Header = x.fields
 			if err := c.readRequest(x); err != nil {
 				return c.refuse(err)

@@ -17,9 +17,9 @@ const (
 	lookAgain = 2 * goneAfter
 )
 
-// watch notices that the client left while its request is being served: it
-// reads ahead into the connection's buffer, where pipelined bytes stay for the
-// next request. The end of the client's stream counts as its leaving.
+// watch notices that the client left while its request is being served: the end of
+// its stream counts as that. Where the socket cannot be asked, as under TLS, it reads
+// ahead into the connection's buffer, where pipelined bytes stay for the next request.
 type watch struct {
 	src *source
 
@@ -35,23 +35,17 @@ type watch struct {
 	timer   *time.Timer
 	armed   bool
 	reading chan struct{} // closed when the background read has ended
-	// held is the connection where the server itself is in a read of it while it
-	// serves: its end is told in place of the background read.
-	held *sock.Conn
-	asks *sock.Conn // held, once it is to tell
-}
-
-// hold has c asked in place of a read; nil for no more.
-func (w *watch) hold(c *sock.Conn) {
-	w.mu.Lock()
-	w.held = c
-	w.mu.Unlock()
+	// below is the connection where its socket can be asked, in place of the background
+	// read: which could not be where the server itself is in a read of it (see quick), and
+	// costs more. It begins with a goroutine, and ends with a deadline.
+	below *sock.Conn
+	asks  *sock.Conn // below, once it is to tell
 }
 
 // begin makes the watch ready for a request; end is its counterpart.
 func (w *watch) begin(ctx *requestContext, at time.Time) {
 	w.mu.Lock()
-	w.ctx, w.left, w.began = ctx, false, at
+	w.ctx, w.left, w.began, w.below = ctx, false, at, w.src.direct
 	w.mu.Unlock()
 }
 
@@ -86,8 +80,8 @@ func (w *watch) leave() {
 	ctx.cancel()
 }
 
-// look reads until the client leaves, the buffer is full, or stop interrupts.
-// It runs in the timer's goroutine, owned by stop.
+// look asks to be told, or reads until the client leaves, the buffer is full, or stop
+// interrupts. It runs in the timer's goroutine, owned by stop.
 func (w *watch) look() {
 	w.mu.Lock()
 	w.armed = false
@@ -100,9 +94,8 @@ func (w *watch) look() {
 		w.mu.Unlock()
 		return
 	}
-	if w.held != nil {
-		w.asks = w.held
-		w.asks.WhenEnded(w.leave)
+	if w.below != nil && w.below.WhenEnded(w.leave) {
+		w.asks = w.below
 		w.mu.Unlock()
 		return
 	}

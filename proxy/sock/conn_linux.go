@@ -20,7 +20,7 @@ import (
 type Conn struct {
 	*net.TCPConn
 	in, out side
-	stamps  stamps
+	notes   notes
 	each    each
 }
 
@@ -40,7 +40,7 @@ func Wrap(nc net.Conn) net.Conn {
 	// Made once a connection: no call allocates.
 	c.in.call, c.out.call = c.in.read, c.out.write
 	c.in.after = c.in.writeFirst
-	c.in.stamps = &c.stamps
+	c.in.notes = &c.notes
 	return c
 }
 
@@ -192,7 +192,7 @@ type side struct {
 	call func(fd uintptr) bool
 	try  func(fd uintptr) bool // see Try, which makes it
 
-	stamps *stamps // of the incoming side; nil on the other
+	notes *notes // of the incoming side; nil on the other
 
 	one   []byte // what is read into or written, unless there are pieces
 	room  Room   // lends what is read into; nil where one is the caller's
@@ -232,8 +232,8 @@ func (s *side) read(fd uintptr) bool {
 }
 
 func (s *side) receive(fd uintptr) (n uintptr, errno syscall.Errno) {
-	if s.stamps.on.Load() {
-		return s.stamps.read(fd, s.one)
+	if s.notes.stamped.Load() {
+		return s.notes.read(fd, s.one)
 	}
 	for {
 		n, _, errno = syscall.RawSyscall6(syscall.SYS_RECVFROM, fd, uintptr(unsafe.Pointer(unsafe.SliceData(s.one))), uintptr(len(s.one)), 0, 0, 0)

@@ -64,8 +64,8 @@ func (c *Conn) Steady() bool { return false }
 // Each is not to be called: see Steady.
 func (c *Conn) Each(Room, func(n int) bool) error { return errors.ErrUnsupported }
 
-// WhenEnded and Forget are for who is in Each.
-func (c *Conn) WhenEnded(func()) {}
+// WhenEnded returns false: the end shows in a read alone.
+func (c *Conn) WhenEnded(func()) bool { return false }
 
 // Forget undoes WhenEnded.
 func (c *Conn) Forget() {}

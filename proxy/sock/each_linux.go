@@ -22,16 +22,7 @@ type each struct {
 	asked, told bool // the kernel was asked to tell what is left; it does
 
 	kept int // its place in theVigil, from 1; 0 for none. Guarded by its mu
-
-	iov     syscall.Iovec
-	msg     syscall.Msghdr
-	control [4]uint64 // room for one note, aligned as the kernel wants it
 }
-
-// tcpInq has the kernel tell with each read how much is left to be read: 0 where
-// nothing is, not even the stream's end. Source: TCP_INQ in linux/tcp.h;
-// tcp_inq_hint in net/ipv4/tcp.c.
-const tcpInq = 36
 
 // tellsEnd reports whether the kernel counts the stream's end as left to be read. One
 // that does not would have Each wait for what it was woken for before. Source: commit
@@ -66,13 +57,13 @@ func (c *Conn) Steady() bool {
 			e.told = tellsEnd() && syscall.SetsockoptInt(int(fd), syscall.IPPROTO_TCP, tcpInq, 1) == nil
 		})
 	}
-	return e.told && !c.stamps.on.Load()
+	return e.told
 }
 
 // Each reads into what in lends and hands what came to use, again and again, until
-// use returns false, or Steady would. It spares the read that finds nothing, as a
-// server's does that has just answered: the kernel tells when nothing is left, and
-// what comes then wakes the netpoller, however long use takes.
+// use returns false. It spares the read that finds nothing, as a server's does that has
+// just answered: the kernel tells when nothing is left, and what comes then wakes the
+// netpoller, however long use takes.
 //
 // While use runs, others' reads wait. A Close or Reset ends both streams at once, and
 // gives the descriptor back when use has returned: the TCPConn's own Close would wait
@@ -91,16 +82,16 @@ func (c *Conn) Each(in Room, use func(n int) bool) error {
 			if e.closing.Load() {
 				return true
 			}
-			left := e.read(s, fd, in.Take())
+			s.did(c.notes.read(fd, in.Take()))
 			if s.n == 0 {
 				in.Drop()
 				return s.errno != syscall.EAGAIN
 			}
 			e.fd = fd
-			if over = !use(s.n) || c.stamps.on.Load(); over {
+			if over = !use(s.n); over {
 				return true
 			}
-			if left == 0 {
+			if c.notes.left == 0 {
 				return false
 			}
 		}
@@ -205,31 +196,6 @@ func (c *Conn) closeLater() bool {
 		e.closing.Store(true)
 	}
 	return e.busy
-}
-
-// read reads into p, and returns how much is left, -1 where the kernel does not say.
-func (e *each) read(s *side, fd uintptr, p []byte) (left int) {
-	e.iov = syscall.Iovec{Base: unsafe.SliceData(p)}
-	e.iov.SetLen(len(p))
-	e.msg = syscall.Msghdr{Iov: &e.iov, Iovlen: 1, Control: (*byte)(unsafe.Pointer(&e.control))}
-	var n uintptr
-	var errno syscall.Errno
-	for {
-		e.msg.SetControllen(int(unsafe.Sizeof(e.control)))
-		n, _, errno = syscall.RawSyscall(syscall.SYS_RECVMSG, fd, uintptr(unsafe.Pointer(&e.msg)), 0)
-		if errno != syscall.EINTR {
-			break
-		}
-	}
-	e.iov.Base = nil
-	raceRead(fd, p, n, errno)
-	s.did(n, errno)
-	const size = syscall.SizeofCmsghdr + 4
-	h := (*syscall.Cmsghdr)(unsafe.Pointer(&e.control))
-	if errno != 0 || int(e.msg.Controllen) < size || h.Level != syscall.IPPROTO_TCP || h.Type != tcpInq {
-		return -1
-	}
-	return int(*(*int32)(unsafe.Add(unsafe.Pointer(&e.control), syscall.SizeofCmsghdr)))
 }
 
 // pollFd is one descriptor that ppoll is asked about. Source: poll(2).

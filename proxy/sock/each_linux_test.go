@@ -57,6 +57,45 @@ func TestEachClosed(t *testing.T) {
 	}
 }
 
+// Stamps asked for within a use are told with what comes next, and what is left is told
+// as before.
+func TestEachStamped(t *testing.T) {
+	c, peer := pair(t)
+	if !c.Steady() {
+		t.Skip("the kernel does not tell what is left to be read")
+	}
+	var sent time.Time
+	send := func() {
+		sent = time.Now()
+		_, _ = io.WriteString(peer, "a")
+	}
+	uses, notes := 0, 0
+	send()
+	err := c.Each(make(room, 16), func(n int) bool {
+		at, now := c.Arrived(), time.Now()
+		if n != 1 || at.Before(sent) || at.After(now) {
+			t.Errorf("use %d: %d bytes, arrived %v after they were sent, %v before now, want 1, between the two", uses, n, at.Sub(sent), now.Sub(at))
+		}
+		if uses++; noted(c) {
+			notes++
+		}
+		if left := c.notes.left; left != 0 {
+			t.Errorf("use %d: %d left, want 0", uses, left)
+		}
+		c.Stamp()
+		// The kernel begins some time after it was asked: see TestArrived.
+		if uses == 500_000 || notes == 3 {
+			_ = peer.CloseWrite()
+		} else {
+			send()
+		}
+		return true
+	})
+	if err != io.EOF || notes < 3 || !c.Steady() {
+		t.Errorf("Each = %v after %d uses, %d of them noted; steady %v; want the end, 3, true", err, uses, notes, c.Steady())
+	}
+}
+
 // What is written within a use arrives whole, however much the kernel takes at once, and
 // fails once the connection was closed.
 func TestWriteWithin(t *testing.T) {

@@ -4,4 +4,4 @@ package sock
 
 const canNote = true
 
-func noted(c *Conn) bool { return c.stamps.last.Load() > 0 }
+func noted(c *Conn) bool { return c.notes.at.Load() > 0 }

@@ -20,8 +20,9 @@ const (
 	lookAt = 64
 )
 
-// theVigil knows whom to tell when the other side of a connection has left that is
-// served within a read of it: nobody else can ask the netpoller then.
+// theVigil knows whom to tell when the other side of a connection has left that nobody
+// waits to read from: because it is served within a read of it, where the netpoller cannot
+// be asked; or because to wait costs a goroutine that somebody has to interrupt again.
 var theVigil vigil
 
 type vigil struct {
@@ -40,24 +41,25 @@ type kept struct {
 }
 
 // WhenEnded has left called, once and soon, when the other side has ended its stream
-// or the connection, or this side has closed it, unless Forget was called before. It is for who
-// is in Each, and may be called again only after Forget.
-func (c *Conn) WhenEnded(left func()) {
+// or the connection, whatever is still to be read, or this side has closed it, unless
+// Forget was called before. Where it returns false this cannot be had. It may be called
+// again only after Forget.
+func (c *Conn) WhenEnded(left func()) bool {
 	k := kept{c: c, left: left}
 	if c.in.raw.Control(func(fd uintptr) { k.fd = int32(fd) }) != nil {
 		go left() // closed. Owned by the caller, as if it had come later
-		return
+		return true
 	}
 	v := &theVigil
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.kept = append(v.kept, k)
 	c.each.kept = len(v.kept)
-	if v.armed {
-		return
+	if !v.armed {
+		v.armed = true
+		v.timer = timing.Rearm(v.timer, lookEvery, v.look)
 	}
-	v.armed = true
-	v.timer = timing.Rearm(v.timer, lookEvery, v.look)
+	return true
 }
 
 // Forget undoes WhenEnded; a call of left that is under way already goes on.
