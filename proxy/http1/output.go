@@ -31,18 +31,17 @@ type output struct {
 	within bool       // this is called by vector's Each: see quick
 	pooled *[outBytes]byte
 	buf    []byte
+	head   int   // how much of buf is the answer's head, which it begins with; 0 once that went out
 	err    error // the first failure to write
 
 	vec [3][]byte
 
-	post   func() // try, made once
-	posted int    // how much of buf it wrote
+	posted int // how much of buf try wrote
 }
 
 func (o *output) init(nc net.Conn) {
 	o.nc = plainOf(nc)
 	o.vector, _ = o.nc.(*sock.Conn)
-	o.post = o.try
 }
 
 // try writes what the kernel takes of the buffer at once. Another goroutine may call it,
@@ -60,7 +59,7 @@ func (o *output) take() {
 func (o *output) free() {
 	if o.pooled != nil {
 		outPool.Put(o.pooled)
-		o.pooled, o.buf = nil, nil
+		o.pooled, o.buf, o.head = nil, nil, 0
 	}
 }
 
@@ -77,11 +76,12 @@ func (o *output) flush() error {
 	return o.err
 }
 
-// flushBy has keep call post, once, at the time it keeps, and then writes what is left.
-// Where keep returns an error nothing was written, and the buffer is dropped.
-func (o *output) flushBy(keep func(post func()) error) (kept bool, err error) {
+// flushBy has keep call post, once, at the time it keeps, which is to call try, and then
+// writes what is left. Where keep returns an error nothing was written, and the buffer is
+// dropped.
+func (o *output) flushBy(keep func(post func()) error, post func()) (kept bool, err error) {
 	o.posted = 0
-	if err := keep(o.post); err != nil {
+	if err := keep(post); err != nil {
 		o.reset()
 		return false, err
 	}
@@ -91,6 +91,7 @@ func (o *output) flushBy(keep func(post func()) error) (kept bool, err error) {
 
 // reset drops what is buffered, and a buffer that a large head made.
 func (o *output) reset() {
+	o.head = 0
 	if o.pooled != nil {
 		o.buf = o.pooled[:0]
 	}

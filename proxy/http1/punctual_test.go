@@ -6,11 +6,14 @@ import (
 	"errors"
 	"io"
 	"net"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/understudy-proxy/understudy/fixtures"
+	"github.com/understudy-proxy/understudy/proxy/sock"
 	"github.com/understudy-proxy/understudy/proxy/wire"
 )
 
@@ -145,5 +148,89 @@ func TestFinishByGivenUp(t *testing.T) {
 	_, _ = io.WriteString(nc, get)
 	if got, err := io.ReadAll(nc); err != nil || len(got) > 0 {
 		t.Errorf("the client got %q, %v, want the end", got, err)
+	}
+}
+
+// A head that was made before the drain began and goes out after it says that the
+// connection ends, whichever way it goes out; one that went out before does not.
+func TestDrainWhileHeld(t *testing.T) {
+	const kept = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n"
+	keep := header("Connection", "keep-alive", "Keep-Alive", "timeout=5")
+	for name, c := range map[string]struct {
+		request string // its first line
+		head    wire.Head
+		then    func(w wire.ResponseWriter, drain func()) error // once the head was made
+		want    string
+	}{
+		"by its moment": {"GET / HTTP/1.1", wire.Head{Status: 200, Length: 4}, func(w wire.ResponseWriter, drain func()) error {
+			_, err := w.(wire.Punctual).FinishBy([]byte("body"), nil, func(post func()) error { drain(); return elsewhere(post) })
+			return err
+		}, kept + "Connection: close\r\n\r\nbody"},
+		"at once": {"GET / HTTP/1.1", wire.Head{Status: 200, Length: 4, Header: keep}, func(w wire.ResponseWriter, drain func()) error {
+			drain()
+			_, _ = w.Write([]byte("body"))
+			return w.Finish(nil)
+		}, kept + "Connection: close\r\n\r\nbody"},
+		"a part before": {"GET / HTTP/1.1", wire.Head{Status: 200, Length: -1}, func(w wire.ResponseWriter, drain func()) error {
+			_, _ = w.Write([]byte("bo"))
+			drain()
+			_, _ = w.Write([]byte("dy"))
+			return w.Finish(nil)
+		}, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n2\r\nbo\r\n2\r\ndy\r\n0\r\n\r\n"},
+		"flushed": {"GET / HTTP/1.1", wire.Head{Status: 200, Length: 4}, func(w wire.ResponseWriter, drain func()) error {
+			drain()
+			_ = w.Flush()
+			_, _ = w.Write([]byte("body"))
+			return w.Finish(nil)
+		}, kept + "Connection: close\r\n\r\nbody"},
+		"flushed before": {"GET / HTTP/1.1", wire.Head{Status: 200, Length: 4}, func(w wire.ResponseWriter, drain func()) error {
+			_ = w.Flush()
+			drain()
+			_, _ = w.Write([]byte("body"))
+			return w.Finish(nil)
+		}, kept + "\r\nbody"},
+		"1.0": {"GET / HTTP/1.0\r\nConnection: keep-alive", wire.Head{Status: 200, Length: 4}, func(w wire.ResponseWriter, drain func()) error {
+			_, err := w.(wire.Punctual).FinishBy([]byte("body"), nil, func(post func()) error { drain(); return elsewhere(post) })
+			return err
+		}, kept + "Connection: close\r\n\r\nbody"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ctx, drain := context.WithCancel(t.Context())
+			s := &Server{IdleTimeout: 5 * time.Second}
+			s.Handler = wire.HandlerFunc(func(_ context.Context, w wire.ResponseWriter, _ *wire.Request) {
+				head := c.head
+				_ = w.WriteHead(&head)
+				if err := c.then(w, func() {
+					drain()
+					for conn := w.(*response).c; !conn.isDraining(); runtime.Gosched() {
+					}
+				}); err != nil {
+					t.Error(err)
+				}
+			})
+			l, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer l.Close()
+			nc, err := net.Dial("tcp", l.Addr().String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer nc.Close()
+			far, err := l.Accept()
+			if err != nil {
+				t.Fatal(err)
+			}
+			ended := make(chan error)
+			go func() { ended <- s.ServeConn(ctx, sock.Wrap(far), &wire.Conn{}) }() // ends with the answer
+			_, _ = io.WriteString(nc, c.request+"\r\nHost: a\r\n\r\n")
+			if got, err := io.ReadAll(nc); string(got) != c.want || err != nil {
+				t.Errorf("the client got %q, %v,\nwant %q, and the end", got, err, c.want)
+			}
+			if err := <-ended; err != nil {
+				t.Errorf("ServeConn = %v", err)
+			}
+		})
 	}
 }

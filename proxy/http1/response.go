@@ -1,6 +1,7 @@
 package http1
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"net"
@@ -21,6 +22,7 @@ type response struct {
 	ended     bool // Finish, Break or Hijack was called
 	finished  bool // it was Finish, and all was well
 	closing   bool // the connection ends with this exchange
+	head      *wire.Head
 	f         answerFraming
 	left      int64 // bytes that a sized body still lacks
 }
@@ -98,10 +100,27 @@ func (w *response) WriteHead(h *wire.Head) error {
 	if err != nil {
 		return err
 	}
-	out.buf = b
-	w.headDone, w.f, w.left = true, f, f.length
+	out.buf, out.head = b, len(b)
+	w.headDone, w.head, w.f, w.left = true, h, f, f.length
 	w.closing = w.closing || f.close || f.tunnel
 	return out.err
+}
+
+// renew makes the head anew where it has not gone out and says that the connection is
+// kept, which it no longer is: held answers are made ready before their moment.
+func (w *response) renew() {
+	out := &w.c.out
+	if out.head == 0 || w.closing || !w.c.isDraining() {
+		return
+	}
+	f, rest := w.f, bytes.Clone(out.buf[out.head:])
+	f.close, f.keep10 = true, false
+	b, err := appendAnswerHead(out.buf[:0], w.head, f, w.in.old, w.c.srv.IdleTimeout)
+	if err != nil {
+		return // it was none before
+	}
+	out.buf, out.head = append(b, rest...), len(b)
+	w.f, w.closing = f, true
 }
 
 func (w *response) Write(p []byte) (int, error) {
@@ -115,6 +134,7 @@ func (w *response) Write(p []byte) (int, error) {
 	case len(p) == 0 || w.f.mode == noBody:
 		return len(p), nil
 	}
+	w.renew()
 	out := &w.c.out
 	switch w.f.mode {
 	case sized:
@@ -142,6 +162,7 @@ func (w *response) Flush() error {
 	if w.ended {
 		return errEnded
 	}
+	w.renew()
 	return w.note(w.c.out.flush())
 }
 
@@ -164,6 +185,7 @@ func (w *response) Finish(trailer fixtures.Header) error {
 		}
 	}
 	w.ended, w.finished = true, true
+	w.renew()
 	return w.note(w.c.out.flush())
 }
 
@@ -198,7 +220,8 @@ func (w *response) FinishBy(part []byte, trailer fixtures.Header, keep func(post
 	// Whoever comes meanwhile is to find it ended; the request's body may still be read.
 	w.ended = true
 	w.mu.Unlock()
-	kept, err := out.flushBy(keep)
+	w.c.held = w
+	kept, err := out.flushBy(keep, w.c.post)
 	w.mu.Lock()
 	if !kept {
 		w.ended, w.headDone = false, false

@@ -63,6 +63,7 @@ func (s *Server) ServeConn(ctx context.Context, nc net.Conn, info *wire.Conn) er
 	c.src.rest()
 	c.out.init(nc)
 	c.watch.src = &c.src
+	c.post = c.send
 	c.sock = sock.Of(nc)
 	if !s.track(c) {
 		_ = nc.Close()
@@ -136,6 +137,8 @@ type serverConn struct {
 	out    output
 	watch  watch
 	sock   *sock.Conn // below nc; nil where there is none
+	held   *response  // for whose moment its maker waits: see FinishBy
+	post   func()     // send, made once
 
 	mu    sync.Mutex    // for who interrupts a wait, or undoes that
 	state atomic.Uint32 // idle, draining
@@ -362,6 +365,13 @@ func (c *serverConn) exchange(x *exchange) (keep bool, err error) {
 		return false, c.out.err
 	}
 	return true, nil
+}
+
+// send sends the answer that is held, as far as the kernel takes it at once. Another
+// goroutine calls it, for which this one waits.
+func (c *serverConn) send() {
+	c.held.renew()
+	c.out.try()
 }
 
 // closeWrite lets the client see the end of what we send. Where the connection

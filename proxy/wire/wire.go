@@ -126,7 +126,8 @@ type ResponseWriter interface {
 	// Inform writes an interim response (100..199 without 101) and flushes it.
 	// For HTTP/1.0 clients it does nothing.
 	Inform(status int, h fixtures.Header) error
-	// WriteHead buffers the final head. It is called once, before Write.
+	// WriteHead buffers the final head. It is called once, before Write. What h holds
+	// stays as it is until the answer has ended.
 	WriteHead(h *Head) error
 	// Write buffers body bytes, as one transfer chunk (h1 chunked) or as DATA
 	// frames (h2). It may flush when its buffer is full. Bytes of an answer that can
