@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/understudy-proxy/understudy/internal/width"
+	"github.com/understudy-proxy/understudy/proxy/sock"
 )
 
 // keepWidth keeps Go's scheduler as wide as the machine can spare until ctx ends, in
@@ -15,9 +16,10 @@ import (
 // before. Where that is not to be, or cannot be, the width is the runtime's: nothing
 // depends on it but speed, so it is no error.
 func (p *parts) keepWidth(ctx context.Context, keep *errgroup.Group) {
-	keeper, err := width.New(func(c width.Change) {
+	work := width.Work{Done: p.books.finished.Load, Batch: sock.Batch}
+	keeper, err := width.New(work, func(c width.Change) {
 		if e := p.log.Check(zap.DebugLevel, "scheduler's width"); e != nil {
-			e.Write(zap.Int("processors", c.Width), zap.Bool("narrow", c.Narrow), zap.Float64("idle", c.Idle), zap.Float64("used", c.Used))
+			e.Write(zap.Int("processors", c.Width), zap.Bool("narrow", c.Narrow), zap.Float64("idle", c.Idle), zap.Float64("used", c.Used), zap.Bool("batch", c.Batch), zap.Float64("switches", c.Switches))
 		}
 	})
 	if err != nil {

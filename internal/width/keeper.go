@@ -31,33 +31,39 @@ type machine interface {
 type reading struct {
 	at         time.Time
 	idle, used time.Duration
+	switches   uint64
 }
 
-// Change is a new width.
+// Change is a new width, or a new way with one processor.
 type Change struct {
 	Width  int  // processors that Go's scheduler uses from now on
 	Narrow bool // fewer than the runtime would take
+	Batch  bool // as Work's Batch was told
 	// What the change was made for: the machine's idle and this program's used
 	// processors, over the last 0.15 to 0.3 seconds.
 	Idle, Used float64
+	// Switches are those of the whole machine from one thread to another for each
+	// exchange, without batches, as last seen; 0 where nothing was to be seen.
+	Switches float64
 }
 
 // Keeper narrows and widens Go's scheduler.
 type Keeper struct {
 	machine machine
+	work    Work
 	tell    func(Change)
 
 	asleep atomic.Bool   // a nudge would be heeded
 	nudges chan struct{} // one at most
 }
 
-func newKeeper(m machine, tell func(Change)) *Keeper {
-	return &Keeper{machine: m, tell: tell, nudges: make(chan struct{}, 1)}
+func newKeeper(m machine, w Work, tell func(Change)) *Keeper {
+	return &Keeper{machine: m, work: w, tell: tell, nudges: make(chan struct{}, 1)}
 }
 
-// New returns a keeper that tells of changes from the goroutine of its Run. It
+// New returns a keeper of w that tells of changes from the goroutine of its Run. It
 // fails where the environment sets GOMAXPROCS, and where the machine cannot be seen.
-func New(tell func(Change)) (*Keeper, error) {
+func New(w Work, tell func(Change)) (*Keeper, error) {
 	if set := os.Getenv("GOMAXPROCS"); set != "" {
 		return nil, fmt.Errorf("GOMAXPROCS=%s is in the environment", set)
 	}
@@ -65,7 +71,7 @@ func New(tell func(Change)) (*Keeper, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newKeeper(m, tell), nil
+	return newKeeper(m, w, tell), nil
 }
 
 // Wake tells that work may begin, so that a keeper at rest looks now and not within
@@ -90,7 +96,11 @@ func (k *Keeper) Run(ctx context.Context) error {
 	defer k.machine.close()
 	defer k.asleep.Store(false)
 	var p policy
+	var b batching
 	defer func() {
+		if b.on {
+			k.work.Batch(false)
+		}
 		if p.width != 0 {
 			k.machine.widen()
 		}
@@ -99,6 +109,7 @@ func (k *Keeper) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	done := k.done()
 	full := k.machine.full()
 	timer := time.NewTimer(seldom)
 	defer timer.Stop()
@@ -120,19 +131,36 @@ func (k *Keeper) Run(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		before := p.width
+		before, batched := p.width, b.on
 		if before == 0 {
 			full = k.machine.full() // the runtime follows the cgroup's limit
 		}
-		took := sample{now.at.Sub(last.at), now.idle - last.idle, now.used - last.used}
-		last = now
-		if after := p.next(full, took); after != before {
-			c := Change{Width: after, Narrow: after != 0}
+		took := sample{
+			took: now.at.Sub(last.at), idle: now.idle - last.idle, used: now.used - last.used,
+			switches: now.switches - last.switches, done: k.done() - done,
+		}
+		last, done = now, done+took.done
+		after := p.next(full, took)
+		switch {
+		case after == before:
+		case after != 0:
+			k.machine.narrow(after)
+		default:
+			full = k.machine.widen()
+		}
+		switch {
+		case after != 1:
+			b = batching{}
+		case before == 1 && k.work.Batch != nil: // all of it with one processor
+			b.next(took)
+		}
+		if b.on != batched {
+			k.work.Batch(b.on)
+		}
+		if after != before || b.on != batched {
+			c := Change{Width: after, Narrow: after != 0, Batch: b.on, Switches: b.alone}
 			c.Idle, c.Used = p.judged()
-			if c.Narrow {
-				k.machine.narrow(after)
-			} else {
-				full = k.machine.widen()
+			if !c.Narrow {
 				c.Width = full
 			}
 			k.tell(c)
@@ -146,4 +174,11 @@ func (k *Keeper) Run(ctx context.Context) error {
 		}
 		timer.Reset(p.pause())
 	}
+}
+
+func (k *Keeper) done() uint64 {
+	if k.work.Done == nil {
+		return 0
+	}
+	return k.work.Done()
 }

@@ -18,7 +18,12 @@ type model struct {
 	width      int
 	fail       error
 
+	rate           float64 // exchanges a second
+	alone, batched float64 // switches an exchange, without batches and with them
+	batch          bool
+
 	sum    reading
+	done   float64 // exchanges
 	reads  int
 	closed bool
 }
@@ -34,8 +39,36 @@ func (m *model) read() (reading, error) {
 		m.sum.at = now
 	}
 	took := float64(now.Sub(m.sum.at))
-	m.sum = reading{now, m.sum.idle + time.Duration(m.idle*took), m.sum.used + time.Duration(m.used*took)}
+	done, each := m.rate*took/float64(time.Second), m.alone
+	if m.batch {
+		each = m.batched
+	}
+	m.done += done
+	m.sum = reading{now, m.sum.idle + time.Duration(m.idle*took), m.sum.used + time.Duration(m.used*took), m.sum.switches + uint64(each*done)}
 	return m.sum, m.fail
+}
+
+// work is the model's as a keeper asks for it.
+func (m *model) work() Work {
+	return Work{
+		Done: func() uint64 {
+			m.mu.Lock()
+			defer m.mu.Unlock()
+			return uint64(m.done)
+		},
+		Batch: func(on bool) {
+			m.mu.Lock()
+			defer m.mu.Unlock()
+			m.batch = on
+		},
+	}
+}
+
+// batches is whether there are.
+func (m *model) batches() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.batch
 }
 
 func (m *model) full() int        { return m.set(0) }
@@ -88,7 +121,7 @@ func keep(t *testing.T, m *model) kept {
 	var mu sync.Mutex
 	var all []Change
 	ctx, cancel := context.WithCancel(t.Context())
-	k := newKeeper(m, func(c Change) {
+	k := newKeeper(m, m.work(), func(c Change) {
 		mu.Lock()
 		defer mu.Unlock()
 		all = append(all, c)
@@ -132,7 +165,7 @@ func TestKeeper(t *testing.T) {
 		if err != nil {
 			t.Errorf("Run = %v, want nil", err)
 		}
-		want := []Change{{1, true, 0.25, 0.875}, {4, false, 2.5 / 3, 0.75}, {2, true, 0.25, 1.75}}
+		want := []Change{{Width: 1, Narrow: true, Idle: 0.25, Used: 0.875}, {Width: 4, Narrow: false, Idle: 2.5 / 3, Used: 0.75}, {Width: 2, Narrow: true, Idle: 0.25, Used: 1.75}}
 		if got := k.told(); !slices.Equal(got, want) {
 			t.Errorf("told %v, want %v", got, want)
 		}
@@ -184,7 +217,7 @@ func TestKeeperCannotSee(t *testing.T) {
 
 func TestEnvironmentHasTheWord(t *testing.T) {
 	t.Setenv("GOMAXPROCS", "3")
-	if k, err := New(nil); err == nil {
+	if k, err := New(Work{}, nil); err == nil {
 		k.machine.close()
 		t.Error("New with GOMAXPROCS in the environment = nil, want an error")
 	}

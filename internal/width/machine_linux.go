@@ -18,7 +18,7 @@ const tick = 10 * time.Millisecond
 // host is this machine and program.
 type host struct {
 	stat *os.File
-	line [256]byte // of stat, its first
+	text []byte // room for stat's
 }
 
 func newHost() (machine, error) {
@@ -26,7 +26,7 @@ func newHost() (machine, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := &host{stat: f}
+	h := &host{stat: f, text: make([]byte, 4096)}
 	first, err := h.read()
 	if err == nil && first.idle == 0 { // gVisor's has zeros
 		err = errors.New("/proc/stat does not count idle time")
@@ -39,11 +39,11 @@ func newHost() (machine, error) {
 }
 
 func (h *host) read() (reading, error) {
-	n, err := h.stat.ReadAt(h.line[:], 0)
-	if n == 0 {
+	text, err := h.readStat()
+	if err != nil {
 		return reading{}, err
 	}
-	idle, err := parseIdle(h.line[:n])
+	idle, err := parseIdle(text)
 	if err != nil {
 		return reading{}, fmt.Errorf("read %s: %w", h.stat.Name(), err)
 	}
@@ -51,7 +51,24 @@ func (h *host) read() (reading, error) {
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &r); err != nil {
 		return reading{}, fmt.Errorf("read this program's CPU time: %w", err)
 	}
-	return reading{time.Now(), idle, time.Duration(r.Utime.Nano() + r.Stime.Nano())}, nil
+	return reading{time.Now(), idle, time.Duration(r.Utime.Nano() + r.Stime.Nano()), parseSwitches(text)}, nil
+}
+
+// readStat reads with one call: the kernel makes the whole text for each, and gives as
+// much as there is room for.
+func (h *host) readStat() ([]byte, error) {
+	for {
+		n, err := syscall.Pread(int(h.stat.Fd()), h.text, 0)
+		switch {
+		case err == syscall.EINTR:
+		case err != nil:
+			return nil, os.NewSyscallError("read "+h.stat.Name(), err)
+		case n < len(h.text):
+			return h.text[:n], nil
+		default:
+			h.text = make([]byte, 2*n)
+		}
+	}
 }
 
 // parseIdle returns the idle time of all processors from the beginning of
@@ -73,6 +90,18 @@ func parseIdle(text []byte) (time.Duration, error) {
 		ticks += n
 	}
 	return time.Duration(ticks) * tick, nil // may wrap; differences do not
+}
+
+// parseSwitches returns how often a processor went from one thread to another, from
+// the line "ctxt N" of /proc/stat; 0 where there is none. Source: proc_stat(5).
+func parseSwitches(text []byte) uint64 {
+	_, rest, _ := bytes.Cut(text, []byte("\nctxt "))
+	number, _, _ := bytes.Cut(rest, []byte("\n"))
+	n, err := strconv.ParseUint(string(number), 10, 64)
+	if err != nil {
+		return 0
+	}
+	return n
 }
 
 func (h *host) full() int        { return runtime.GOMAXPROCS(0) }

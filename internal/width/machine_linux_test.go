@@ -37,6 +37,20 @@ func FuzzParseIdle(f *testing.F) {
 	})
 }
 
+func TestParseSwitches(t *testing.T) {
+	for text, want := range map[string]uint64{
+		"cpu  1 2 3 4 5\nintr 9 0 0\nctxt 1102222594\nbtime 7\n": 1102222594,
+		"cpu  1 2 3 4 5\nctxt 7":                                 7,
+		"cpu  1 2 3 4 5\n":                                       0,
+		"ctxt 7\n":                                               0, // never the first
+		"cpu  1\nctxt many\n":                                    0,
+	} {
+		if got := parseSwitches([]byte(text)); got != want {
+			t.Errorf("parseSwitches(%q) = %d, want %d", text, got, want)
+		}
+	}
+}
+
 // This machine can be seen, and its width set and given back.
 func TestHost(t *testing.T) {
 	before := runtime.GOMAXPROCS(0)
@@ -53,6 +67,9 @@ func TestHost(t *testing.T) {
 	b, err := m.read()
 	if err != nil {
 		t.Fatal(err)
+	}
+	if a.switches == 0 || b.switches < a.switches {
+		t.Errorf("%d switches and then %d, want some and no fewer", a.switches, b.switches)
 	}
 	if b.used < a.used || !b.at.After(a.at) {
 		t.Errorf("read %v and then %v, want time and use to go on", a, b)

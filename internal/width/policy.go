@@ -41,6 +41,9 @@ type sample struct {
 	took time.Duration
 	idle time.Duration // of all of the machine's processors together
 	used time.Duration // processor time of this program
+
+	switches uint64 // from one thread to another, in the whole machine
+	done     uint64 // exchanges of this program
 }
 
 // of is a part of the sample's time, in processors.

@@ -13,7 +13,7 @@ type stretch struct {
 
 func (s stretch) sample() sample {
 	processors := func(n float64) time.Duration { return time.Duration(n * float64(often)) }
-	return sample{often, processors(s.idle), processors(s.used)}
+	return sample{took: often, idle: processors(s.idle), used: processors(s.used)}
 }
 
 // What is right for a width: each case starts wide and at rest.
@@ -101,7 +101,7 @@ func TestPolicyFollowsLoads(t *testing.T) {
 func TestPolicyWithoutTime(t *testing.T) {
 	var p policy
 	for range 10 {
-		if got := p.next(2, sample{0, 0, time.Second}); got != 0 {
+		if got := p.next(2, sample{used: time.Second}); got != 0 {
 			t.Fatalf("width = %d, want it wide", got)
 		}
 	}

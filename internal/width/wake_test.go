@@ -25,7 +25,7 @@ func TestWokenIsNarrowSoon(t *testing.T) {
 			if got := m.full(); got != 1 {
 				t.Errorf("width %v after a nudge on a full machine = %d, want 1", 3*soon, got)
 			}
-			if want := (Change{1, true, 0.25, 0.875}); len(k.told()) != 1 || k.told()[0] != want {
+			if want := (Change{Width: 1, Narrow: true, Idle: 0.25, Used: 0.875}); len(k.told()) != 1 || k.told()[0] != want {
 				t.Errorf("told %v, want %v", k.told(), want)
 			}
 			_ = k.stop()
@@ -159,7 +159,7 @@ func TestWakeWithoutKeeper(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newModel()
 		m.runtime, m.width = 1, 1
-		idle := newKeeper(m, nil)
+		idle := newKeeper(m, Work{}, nil)
 		idle.Wake()
 		if len(idle.nudges) > 0 {
 			t.Error("a nudge waits for a keeper that does not run")
@@ -208,7 +208,7 @@ func TestWakeFromMany(t *testing.T) {
 
 // BenchmarkWake is what each exchange pays while there is work.
 func BenchmarkWake(b *testing.B) {
-	k := newKeeper(newModel(), nil)
+	k := newKeeper(newModel(), Work{}, nil)
 	b.RunParallel(func(p *testing.PB) {
 		for p.Next() {
 			k.Wake()

@@ -1,0 +1,87 @@
+package width
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// turns are how a machine with one processor for understudy is for some samples of 100 ms:
+// switches an exchange, without batches and with them.
+type turns struct {
+	samples        int
+	done           uint64 // in each sample
+	alone, batched float64
+}
+
+// When there are batches: each case starts without.
+func TestBatching(t *testing.T) {
+	waking := turns{20, 2000, 2.4, 0.25} // pass-through at 64 connections, as measured
+	for name, c := range map[string]struct {
+		past []turns
+		want int // samples of the last stretch that were made with batches
+	}{
+		"nothing to do":              {[]turns{{20, 0, 0, 0}}, 0},
+		"hardly anything to do":      {[]turns{{20, 99, 50, 50}}, 0},
+		"others find work":           {[]turns{{20, 3000, 0.3, 0.3}}, 0},
+		"each write wakes another":   {[]turns{waking}, 19},
+		"only for a time":            {[]turns{waking, {100, 3000, 0.3, 0.3}}, 31}, // until it looks again
+		"without a look at times":    {[]turns{{500, 2000, 2.4, 0.25}}, 490},
+		"it gains nothing":           {[]turns{{10, 1800, 2.7, 2.4}}, 1},
+		"it gains nothing, again":    {[]turns{{100, 1800, 2.7, 2.4}}, 4},
+		"it gains nothing, for long": {[]turns{{3000, 1800, 2.7, 2.4}}, 10},
+		"a gain after a rest":        {[]turns{{100, 1800, 2.7, 2.4}, {1, 0, 0, 0}, waking}, 19},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var b batching
+			got := 0
+			for _, s := range c.past {
+				got = 0
+				for range s.samples {
+					each := s.alone
+					if b.on {
+						each = s.batched
+						got++
+					}
+					b.next(sample{took: often, done: s.done, switches: uint64(each * float64(s.done))})
+				}
+			}
+			if got != c.want {
+				t.Errorf("%d samples of the last stretch with batches, want %d", got, c.want)
+			}
+		})
+	}
+}
+
+// A keeper batches on one processor alone, and leaves nothing on.
+func TestKeeperBatches(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newModel()
+		m.rate, m.alone, m.batched = 20_000, 2.4, 0.25
+		k := keep(t, m)
+		batches := func(want bool, when string) {
+			t.Helper()
+			if m.batches() != want {
+				t.Errorf("batches %s: %v, want %v", when, !want, want)
+			}
+		}
+		m.pass(2*time.Second, 1.2, 0.5)
+		batches(false, "with all processors")
+		m.pass(time.Second, 0.25, 0.875)
+		batches(true, "on a full machine")
+		if got := k.told(); len(got) != 2 || !got[1].Batch || got[1].Width != 1 || got[1].Switches != 2.4 {
+			t.Errorf("told %+v, want one processor and then batches for 2.4 switches", got)
+		}
+		m.pass(time.Second, 1.5, 0.5)
+		batches(false, "with processors to spare")
+		if got := k.told(); len(got) != 3 || got[2].Batch || got[2].Narrow {
+			t.Errorf("told %+v, want all processors and no batches at last", got)
+		}
+		m.pass(3*time.Second, 0.25, 0.875)
+		batches(true, "on a full machine again")
+		if err := k.stop(); err != nil {
+			t.Error(err)
+		}
+		batches(false, "at the end")
+	})
+}
