@@ -63,6 +63,8 @@ type Conn struct {
 	src  source
 	out  output
 	peek *peeker
+	late bool    // see Doubtful; set while the connection is busy
+	byte [1]byte // for ahead
 
 	served atomic.Int64
 	mu     sync.Mutex
@@ -95,11 +97,35 @@ func (c *Conn) Reusable() bool {
 
 // Stale reports whether an idle connection was ended by its upstream, or has
 // got bytes that nobody asked for: a look at the socket that costs one system
-// call and never waits. Where there is no socket it reports false.
+// call and never waits. Where there is no socket it reports false. Under TLS what is
+// waiting may be a session ticket, which does no harm; but servers send these before
+// their first response.
 func (c *Conn) Stale() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.state == connDead || c.state == connIdle && c.peek.stale()
+	return c.state == connDead || c.state == connIdle && (c.ahead() || c.peek.stale())
+}
+
+// Doubtful reports whether an idle connection wants a look, as Stale is, however
+// short a time ago its last response ended: that was one without a body, which
+// some servers send all the same, or the bytes come through a layer, as TLS is,
+// that may have read more already than was asked of it.
+func (c *Conn) Doubtful() bool { return c.late || c.out.vector == nil }
+
+// longAgo is a deadline that has passed.
+var longAgo = time.Unix(1, 0)
+
+// ahead reports whether a layer above the socket has bytes that nobody asked for, or
+// the stream's end: what it reads with a deadline in the past it had read before.
+func (c *Conn) ahead() bool {
+	if c.out.vector != nil {
+		return false
+	}
+	if c.nc.SetReadDeadline(longAgo) != nil {
+		return true
+	}
+	_, err := c.nc.Read(c.byte[:])
+	return c.nc.SetReadDeadline(time.Time{}) != nil || !errors.Is(err, os.ErrDeadlineExceeded)
 }
 
 // Close ends the connection; an exchange under way fails.
@@ -225,6 +251,7 @@ func (t *trip) receive() error {
 		t.answered = true
 		firstAt := timing.Instant()
 		if c.src.buf[c.src.r] != 'H' {
+			t.answered = false // these bytes answer nothing: the request may be sent again
 			return violation("not an HTTP response")
 		}
 		head, lines, err := c.src.readHead(maxBytes, nil)
@@ -284,6 +311,7 @@ func (t *trip) begin(in responseInfo) error {
 		return nil
 	}
 	t.keep = in.keep
+	c.late = in.body == noBody
 	t.body.t = t
 	t.body.br.init(&c.src, in.body, r.Length)
 	r.Body = &t.body
@@ -323,7 +351,7 @@ func (t *trip) explain(ctx context.Context, err error) error {
 	case source:
 		return &wire.UpstreamError{Op: "write", Addr: t.c.addr, Err: sendErr}
 	case errors.As(err, &v):
-		return &wire.UpstreamError{Op: "protocol", Addr: t.c.addr, Err: err}
+		op = "protocol"
 	case sendErr != nil:
 		op, err = "write", sendErr
 	}

@@ -22,6 +22,7 @@ type Conn struct {
 	in, out side
 	notes   notes
 	each    each
+	look    look
 }
 
 // Wrap returns nc as a *Conn where it is a *net.TCPConn, and nc itself

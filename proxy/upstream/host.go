@@ -61,7 +61,7 @@ func (h *host) roundTrip1(ctx context.Context, r *wire.Request) (*wire.Response,
 	if now.IsZero() {
 		now = time.Now()
 	}
-	if l := h.takeIdle(now); l != nil {
+	if l := h.takeIdle(now, idempotent(r.Method)); l != nil {
 		res, err := l.roundTrip(ctx, r)
 		if err == nil || !mayRetry(ctx, r, err) {
 			return res, err
@@ -222,12 +222,15 @@ func (h *host) take2() *http2.Conn {
 
 // freshFor is how long a connection that has served several requests is taken
 // to be alive without a look. A server closes what has been idle for seconds,
-// or says so in its last answer; a look costs a system call.
-const freshFor = 10 * time.Millisecond
+// or says so in its last answer; a look costs a system call, which is a tenth of a
+// small exchange. Under load connections rest for less than this.
+const freshFor = time.Millisecond
 
 // takeIdle returns the idle connection that was used last, nil if there is
-// none. One that the server has closed meanwhile is thrown away.
-func (h *host) takeIdle(now time.Time) *line {
+// none. One that the server has closed meanwhile, or sent more on than was asked, is
+// thrown away. Where again says that the request may be sent once more, a look is
+// spared that would hardly find anything.
+func (h *host) takeIdle(now time.Time, again bool) *line {
 	for {
 		h.mu.Lock()
 		n := len(h.idle)
@@ -238,9 +241,9 @@ func (h *host) takeIdle(now time.Time) *line {
 		l := h.idle[n-1]
 		h.idle[n-1] = nil
 		h.idle = h.idle[:n-1]
-		fresh := now.Sub(l.since) < freshFor
+		fresh := again && now.Sub(l.since) < freshFor
 		h.mu.Unlock()
-		if fresh && l.Served() > 1 || !l.Stale() {
+		if fresh && l.Served() > 1 && !l.Doubtful() || !l.Stale() {
 			return l
 		}
 		_ = l.Close()
