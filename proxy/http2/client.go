@@ -21,12 +21,13 @@ import (
 
 // ErrUnserved marks errors of requests that the server did not act on, by its
 // own word (REFUSED_STREAM, GOAWAY) or because nothing of them was sent, and
-// whose body was not read: they may be sent again whatever their method.
+// whose body was not read or begins anew, by a method Rewind() bool that it may have:
+// they may be sent again whatever their method.
 var ErrUnserved = errors.New("the request was not served")
 
 // ErrLost marks errors of requests on a connection that had served before and
-// was lost before a byte of the response came; their body was not read. They may
-// be sent again where their method is idempotent.
+// was lost before a byte of the response came; their body was not read, or begins
+// anew. They may be sent again where their method is idempotent.
 var ErrLost = errors.New("the connection was lost")
 
 // clientTransport holds the settings of all client connections; it dials
@@ -251,7 +252,7 @@ func (x *clientExchange) response(res *http.Response) *wire.Response {
 	if x.informed || x.trace.FirstAt.IsZero() {
 		x.trace.FirstAt = time.Now()
 	}
-	if x.body == nil && x.trace.SentAt.IsZero() {
+	if x.body == nil && (x.trace.SentAt.IsZero() || x.trace.SentAt.After(x.trace.FirstAt)) {
 		x.trace.SentAt = x.trace.FirstAt // the note of it lost a race against the answer
 	}
 	out := &wire.Response{
@@ -279,7 +280,7 @@ func (x *clientExchange) failure(ctx context.Context, err error) error {
 	op := "read"
 	var se xhttp2.StreamError
 	var ga xhttp2.GoAwayError
-	whole := x.body == nil || !x.body.taken.Load()
+	whole := x.body == nil || x.body.whole()
 	switch {
 	case ctx.Err() != nil:
 		err = context.Cause(ctx)
@@ -293,6 +294,9 @@ func (x *clientExchange) failure(ctx context.Context, err error) error {
 		}
 	case errors.As(err, &ga):
 		op = "protocol"
+		if whole && silent && x.trace.Reused {
+			err = lost{err}
+		}
 	case !wrote:
 		op = "write"
 		err = unserved{err} // a body is read only behind its head
@@ -326,6 +330,15 @@ type upload struct {
 	req   *http.Request
 	taken atomic.Bool // Read was called
 	done  atomic.Bool // Read gave an error, io.EOF among them
+}
+
+// whole reports whether a next try would send all of the body. Nobody reads it any more.
+func (u *upload) whole() bool {
+	if !u.taken.Load() {
+		return true
+	}
+	body, ok := u.r.Body.(interface{ Rewind() bool })
+	return ok && body.Rewind()
 }
 
 func (u *upload) Read(p []byte) (int, error) {

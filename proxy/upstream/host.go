@@ -3,11 +3,13 @@ package upstream
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"net"
 	"slices"
 	"sync"
 	"time"
 
+	"github.com/understudy-proxy/understudy/internal/timing"
 	"github.com/understudy-proxy/understudy/proxy/http2"
 	"github.com/understudy-proxy/understudy/proxy/wire"
 )
@@ -61,7 +63,7 @@ func (h *host) roundTrip1(ctx context.Context, r *wire.Request) (*wire.Response,
 	if now.IsZero() {
 		now = time.Now()
 	}
-	if l := h.takeIdle(now, idempotent(r.Method)); l != nil {
+	if l := h.takeIdle(now, idempotent(r.Method) && r.Body == nil); l != nil {
 		res, err := l.roundTrip(ctx, r)
 		if err == nil || !mayRetry(ctx, r, err) {
 			return res, err
@@ -90,7 +92,12 @@ func (h *host) first(ctx context.Context, d *dialled, r *wire.Request) (*wire.Re
 
 // roundTrip2 speaks HTTP/2 where the server does.
 func (h *host) roundTrip2(ctx context.Context, r *wire.Request) (*wire.Response, error) {
-	for retried := false; ; {
+	if r.Body != nil && r.Length != 0 {
+		again := *r
+		again.Body = &keptBody{Reader: r.Body}
+		r = &again
+	}
+	for try := 1; ; try++ {
 		c, d, err := h.conn2(ctx)
 		if err != nil {
 			return nil, err
@@ -108,12 +115,22 @@ func (h *host) roundTrip2(ctx context.Context, r *wire.Request) (*wire.Response,
 			}
 			return res, nil
 		}
-		if retried || !mayRetry(ctx, r, err) {
+		if try == maxTries || try > 1 && !errors.Is(err, http2.ErrUnserved) || !mayRetry(ctx, r, err) {
 			return nil, err
 		}
-		retried = true
+		if try > 1 && timing.SleepUntil(ctx, nil, time.Now().Add(refusedPause<<(try-2))) != nil {
+			return nil, err
+		}
 	}
 }
+
+const (
+	// maxTries bounds how often a request is sent that HTTP/2 servers refuse: each may be
+	// about to go, or to take fewer requests at once, and only now have said so.
+	maxTries = 6
+	// refusedPause is before the third try, and doubles from there on.
+	refusedPause = 10 * time.Millisecond
+)
 
 // conn2 returns an HTTP/2 connection with a place kept on it, and, where it is
 // new, how it was dialled. Without a connection it returns what was dialled and
