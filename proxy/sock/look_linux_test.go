@@ -12,8 +12,10 @@ func TestQuiet(t *testing.T) {
 		t.Error("it is not quiet, though nothing came")
 	}
 	_, _ = io.WriteString(peer, "x")
-	if c.Quiet() || c.Quiet() {
-		t.Error("it is quiet, though a byte is to be read")
+	for range 2 { // a look takes nothing
+		if c.Quiet() {
+			t.Error("it is quiet, though a byte is to be read")
+		}
 	}
 	if n, err := c.Read(make([]byte, 8)); n != 1 || err != nil {
 		t.Errorf("Read = %d, %v, want the byte", n, err)
