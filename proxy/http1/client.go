@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/understudy-proxy/understudy/internal/timing"
+	"github.com/understudy-proxy/understudy/proxy/sock"
 	"github.com/understudy-proxy/understudy/proxy/wire"
 )
 
@@ -58,13 +59,14 @@ type Conn struct {
 	// MaxHeadBytes bounds a response's head; 0 for 256 KiB.
 	MaxHeadBytes int
 
-	nc   net.Conn
-	addr string
-	src  source
-	out  output
-	peek *peeker
-	late bool    // see Doubtful; set while the connection is busy
-	byte [1]byte // for ahead
+	nc    net.Conn
+	addr  string
+	src   source
+	out   output
+	peek  *peeker
+	below *sock.Conn // the socket's; nil where there is none
+	late  bool       // see Sure; set while the connection is busy
+	byte  [1]byte    // for ahead
 
 	served atomic.Int64
 	mu     sync.Mutex
@@ -78,7 +80,7 @@ type Conn struct {
 
 // NewConn makes nc, just dialled, a Conn that owns it. addr is host:port, for errors.
 func NewConn(nc net.Conn, addr string) *Conn {
-	c := &Conn{nc: nc, addr: addr, peek: newPeeker(nc)}
+	c := &Conn{nc: nc, addr: addr, peek: newPeeker(nc), below: sock.Of(nc)}
 	c.src.nc = nc
 	c.src.rest()
 	c.out.init(nc)
@@ -106,22 +108,30 @@ func (c *Conn) Stale() bool {
 	return c.state == connDead || c.state == connIdle && (c.ahead() || c.peek.stale())
 }
 
-// Doubtful reports whether an idle connection wants a look, as Stale is, however
-// short a time ago its last response ended: that was one without a body, which
-// some servers send all the same, or the bytes come through a layer, as TLS is,
-// that may have read more already than was asked of it.
-func (c *Conn) Doubtful() bool { return c.late || c.out.vector == nil }
+// Sure reports whether an idle connection whose last response ended a short time ago
+// needs no look, as Stale is: not where that was a response without a body, behind which
+// some servers send one all the same, nor where a layer above the socket, as TLS is, has
+// read more already than was asked of it. It costs no system call.
+func (c *Conn) Sure() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return !c.late && (c.state != connIdle || !c.ahead())
+}
 
 // longAgo is a deadline that has passed.
 var longAgo = time.Unix(1, 0)
 
 // ahead reports whether a layer above the socket has bytes that nobody asked for, or
-// the stream's end: what it reads with a deadline in the past it had read before.
+// the stream's end: what it reads while the socket gives nothing it had read before.
 func (c *Conn) ahead() bool {
-	if c.out.vector != nil {
+	switch {
+	case c.out.vector != nil:
 		return false
-	}
-	if c.nc.SetReadDeadline(longAgo) != nil {
+	case c.below != nil && c.below.Withhold(true):
+		_, err := c.nc.Read(c.byte[:])
+		c.below.Withhold(false)
+		return err != sock.Withheld
+	case c.nc.SetReadDeadline(longAgo) != nil:
 		return true
 	}
 	_, err := c.nc.Read(c.byte[:])

@@ -23,6 +23,8 @@ type Conn struct {
 	notes   notes
 	each    each
 	look    look
+
+	withheld bool // see Withhold; guarded by in's mu
 }
 
 // Wrap returns nc as a *Conn where it is a *net.TCPConn, and nc itself
@@ -64,6 +66,9 @@ func (c *Conn) readOnce(p []byte, in Room) (int, error) {
 	s := &c.in
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if c.withheld {
+		return 0, Withheld
+	}
 	s.one, s.room = p, in
 	err := s.raw.Read(s.call)
 	s.one, s.room = nil, nil

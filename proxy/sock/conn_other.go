@@ -41,6 +41,12 @@ func (c *Conn) ReadAfter(out []byte, in Room) (n int, sent Sent, err error) {
 	return n, sent, err
 }
 
+// Withheld is given by no read here.
+var Withheld = errors.New("what comes in is withheld")
+
+// Withhold returns false: nothing is withheld.
+func (c *Conn) Withhold(bool) bool { return false }
+
 // NetConn returns the connection below, for its socket.
 func (c *Conn) NetConn() net.Conn { return c.TCPConn }
 

@@ -239,9 +239,9 @@ func (h *host) take2() *http2.Conn {
 
 // freshFor is how long a connection that has served several requests is taken
 // to be alive without a look. A server closes what has been idle for seconds,
-// or says so in its last answer; a look costs a system call, which is a tenth of a
+// or says so in its last answer; a look costs a system call, which is a twentieth of a
 // small exchange. Under load connections rest for less than this.
-const freshFor = time.Millisecond
+const freshFor = 10 * time.Millisecond
 
 // takeIdle returns the idle connection that was used last, nil if there is
 // none. One that the server has closed meanwhile, or sent more on than was asked, is
@@ -260,7 +260,7 @@ func (h *host) takeIdle(now time.Time, again bool) *line {
 		h.idle = h.idle[:n-1]
 		fresh := again && now.Sub(l.since) < freshFor
 		h.mu.Unlock()
-		if fresh && l.Served() > 1 && !l.Doubtful() || !l.Stale() {
+		if fresh && l.Served() > 1 && l.Sure() || !l.Stale() {
 			return l
 		}
 		_ = l.Close()

@@ -80,8 +80,8 @@ func TestUnaskedBytes(t *testing.T) {
 		for _, unasked := range []string{"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nwrong", "wrong"} {
 			for _, way := range []string{"plain", "tls", "tls, one segment"} {
 				for _, next := range []string{"GET", "POST"} {
-					if way == "plain" && next == "GET" && c.response == right {
-						continue // may go out without a look: see freshFor
+					if way != "tls, one segment" && next == "GET" && c.response == right {
+						continue // may go out without a look at the socket: see freshFor
 					}
 					read, sent := make(chan struct{}), make(chan struct{})
 					addr := listen(t, func(n int32, nc net.Conn) {
