@@ -85,7 +85,7 @@ func (c *Clock) do(ctx context.Context, at time.Time, do func()) (began, over ti
 func (d *desk) entrust(ctx context.Context, at int64, do func()) (began, over int64, err error) {
 	w := d.clock.pool.Get().(*waiter)
 	e := &w.errand
-	w.at, e.do = at, do
+	w.at, e.desk, e.do = at, d, do
 	if !d.add(w) {
 		e.do = nil
 		d.clock.pool.Put(w)

@@ -1,10 +1,5 @@
 package timing
 
-import (
-	"math"
-	"sync"
-)
-
 const (
 	// soon is how much may be left of a wait whose waiter is let go from the heap
 	// to a seat, ns; soonest is how much is left at the least, were waking up for
@@ -16,53 +11,25 @@ const (
 	// longSeats of them may be had for a whole wait, however long.
 	seatsEach = 128
 	longSeats = 64
-	// linger is how long a shard's goroutine stays after its last waiter, ns: a
-	// request after another does not start one each.
-	linger = 50_000_000
-	// endless is a moment that does not come.
-	endless = math.MaxInt64
 )
 
-// waiter is one goroutine's place in a shard's heap. They are pooled.
-type waiter struct {
-	at    int64         // the moment, ns of the clock
-	index int           // in the shard's heap, or outside
-	turn  chan struct{} // receives once when the waiter is let go; room for one
-
-	errand errand // of who waits at a desk
-}
-
-func newWaiter() any {
-	w := &waiter{index: outside, turn: make(chan struct{}, 1)}
-	w.errand.leaver, w.errand.leaving = w.leave, make(chan struct{}, 1)
-	return w
-}
-
-// shard is a part of a clock: seats for those whose moment is near, and a heap
-// for those who wait for one, with an alarm and the goroutine that lets them go.
+// shard is a part of a clock: seats for those whose moment is near, and a roster
+// of those who wait for one.
 type shard struct {
-	clock *Clock
-	alarm *alarm
-	ready func(fd uintptr) bool // look, made once
-	late  lateness
-	desk  *desk // for what is done for others at its moment
+	roster
+	late lateness
+	desk *desk // for what is done for others at its moment
 
-	mu      sync.Mutex
-	free    []*seat // the last used at the end: its memory is warm
-	seats   []*seat // all
-	long    int     // seats had for a whole wait
-	full    bool    // no more seats can be made
-	heap    deadlines
-	setFor  int64 // when the alarm goes off
-	running bool  // there is a goroutine
-	idle    bool  // it ends when the alarm goes off
-	ended   bool
-	stopped sync.WaitGroup
+	// Guarded by the roster's mu.
+	free  []*seat // the last used at the end: its memory is warm
+	seats []*seat // all
+	long  int     // seats had for a whole wait
+	full  bool    // no more seats can be made
 }
 
 func newShard(c *Clock, a, desks *alarm) *shard {
-	s := &shard{clock: c, alarm: a}
-	s.ready = s.look
+	s := &shard{}
+	s.init(c, a, s)
 	s.desk = newDesk(c, desks, &s.late)
 	return s
 }
@@ -102,119 +69,23 @@ func (s *shard) rise(from *seat, long bool) {
 	}
 }
 
-// add puts a waiter in, and sets the alarm if it is the earliest now. It returns
-// false when the shard has ended.
-func (s *shard) add(w *waiter) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.ended {
-		return false
-	}
-	s.heap.push(w)
-	switch {
-	case !s.running:
-		s.running, s.setFor = true, endless
-		s.stopped.Go(s.run) // ends by itself, or by close
-	case w.at-soonest < s.setFor:
-		s.set(w.at - soonest)
-	}
-	return true
-}
+func (s *shard) aim(_, at int64) int64 { return at - soonest }
 
-// remove takes a waiter out that does not want to wait any longer; false says
-// that it was let go already.
-func (s *shard) remove(w *waiter) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if w.index == outside {
-		return false
-	}
-	// The alarm stays: a set one costs less than setting it again. But when nobody
-	// is left, the goroutine must not wait for a moment that is nobody's any more.
-	s.heap.remove(w)
-	if at := s.clock.now() + linger; len(s.heap) == 0 && s.setFor > at {
-		s.set(at)
-	}
-	return true
-}
-
-// set sets the alarm from outside of its goroutine. An alarm that cannot be set
-// ends the shard.
-func (s *shard) set(at int64) {
-	s.setFor = at
-	err := error(nil)
-	if s.alarm.hold(func(fd uintptr) { err = s.alarm.set(fd, at) }) != nil || err != nil {
-		s.end()
-	}
-}
-
-// run answers the alarm until nobody has waited for a while.
-func (s *shard) run() {
-	if s.alarm.wait(s.ready) == nil {
-		return
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.end()
-}
-
-// look lets go whoever is due, and sets the alarm for the next. It returns true
-// when the goroutine is to end.
-func (s *shard) look(fd uintptr) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.running = s.answer(fd)
-	return !s.running
-}
-
-// answer is look with the lock held; false is the goroutine's end.
-func (s *shard) answer(fd uintptr) bool {
-	now := s.clock.now()
+// work lets all go whose moment is near.
+func (s *shard) work(now int64) int64 {
 	if now >= s.setFor {
 		s.clock.wake.learn(s.setFor, now)
 	}
-	if s.release(now) {
-		s.idle = false
-	}
-	switch {
-	case s.ended:
-		return false
-	case len(s.heap) > 0:
-		s.idle, s.setFor = false, s.heap[0].at-soonest
-	case s.idle && now >= s.setFor:
-		s.idle = false
-		return false
-	case !s.idle:
-		s.idle, s.setFor = true, now+linger
-	default:
-		return true // woken in vain: the alarm is set
-	}
-	if s.alarm.set(fd, s.setFor) != nil {
-		s.end()
-		return false
-	}
-	return true
-}
-
-// release lets go all whose moment is near. It returns false when it let nobody go.
-func (s *shard) release(now int64) (any bool) {
 	for len(s.heap) > 0 && s.heap[0].at <= now+soon {
 		s.heap.pop().turn <- struct{}{} // has room
-		any = true
 	}
-	return any
+	return now
 }
 
-// end lets everybody go and ends the goroutine. It is called with the lock held.
-// Those who sit or come later wait on the runtime's timers.
-func (s *shard) end() {
-	s.ended = true
-	s.stopped.Go(s.alarm.close) // waits for the goroutine, which may want the lock, or be the caller
+// over has those who sit, and those who come later, wait on the runtime's timers.
+func (s *shard) over() {
 	for _, seat := range s.seats {
 		seat.alarm.close()
-	}
-	for len(s.heap) > 0 {
-		s.heap.pop().turn <- struct{}{}
 	}
 }
 
@@ -225,11 +96,8 @@ func (s *shard) fail() {
 	s.end()
 }
 
-// close ends the shard and waits for its goroutine.
+// close ends the shard and waits for its goroutines.
 func (s *shard) close() {
-	s.mu.Lock()
-	s.end()
-	s.mu.Unlock()
-	s.stopped.Wait()
+	s.roster.close()
 	s.desk.close()
 }
