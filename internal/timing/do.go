@@ -51,7 +51,11 @@ func (c *Clock) near(ctx context.Context, gone <-chan struct{}, at time.Time) er
 		return sleepPlainly(ctx, gone, wait-soon)
 	}
 	s := c.shards[rand.IntN(len(c.shards))]
-	return c.queue(ctx, gone, s, int64(now.Sub(c.base))+min(int64(wait), farthest))
+	err := c.queue(ctx, gone, s, int64(now.Sub(c.base))+min(int64(wait), farthest))
+	if left := time.Until(at) - soon; err == nil && left > 0 {
+		return sleepPlainly(ctx, gone, left) // the shard has ended
+	}
+	return err
 }
 
 func (c *Clock) do(ctx context.Context, at time.Time, do func()) (began, over time.Time, err error) {

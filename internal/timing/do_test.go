@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -232,5 +233,30 @@ func TestNearWithoutAlarms(t *testing.T) {
 	}
 	if left := time.Until(at); left > 50*ms {
 		t.Errorf("near ended %v before the moment, want 2ms (or 50ms) at most", left)
+	}
+}
+
+// A shard that has ended, in the wait or before it, does not say so either.
+func TestNearOutlivesItsShard(t *testing.T) {
+	c := newTestClock(t, 1)
+	c.opened.Do(c.open)
+	if len(c.shards) == 0 {
+		t.Skip("no timerfd on this system: there are no shards")
+	}
+	s := c.shards[0]
+	for _, when := range []string{"in the wait", "before"} {
+		at := time.Now().Add(nearby + 50*ms)
+		ended := make(chan error)
+		go func() { ended <- c.near(t.Context(), nil, at) }() // ends with the wait
+		for waits := false; when != "before" && !waits; runtime.Gosched() {
+			s.mu.Lock()
+			waits = len(s.heap) > 0
+			s.mu.Unlock()
+		}
+		s.fail()
+		err := <-ended
+		if left := time.Until(at); err != nil || left > soon {
+			t.Errorf("ended %s: near ended %v before the moment, %v, want %v at most", when, left, err, time.Duration(soon))
+		}
 	}
 }
