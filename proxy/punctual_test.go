@@ -74,6 +74,24 @@ func TestHeldAnswers(t *testing.T) {
 	}
 }
 
+// What goes out a little before its moment was not noted with it: no answer ends after the
+// whole of its exchange.
+func TestHeldAnswerEndsInTime(t *testing.T) {
+	for range 20 {
+		v := &visit{start: time.Now()}
+		v.x = &v.ex
+		v.late = lateness{moment: v.start.Add(2 * ms), book: &v.paced, ctx: t.Context()}
+		v.x.Times.FirstByte = v.late.moment.Sub(v.start)
+		v.over(v.now())
+		if err := v.keep(func() {}); err != nil {
+			t.Fatal(err)
+		}
+		if total, x := v.served.Sub(v.start), &v.x.Times; x.FirstByte > total || x.End > total || total < v.paced {
+			t.Fatalf("first byte at %v, end at %v, the wait was %v, but the whole took %v", x.FirstByte, x.End, v.paced, total)
+		}
+	}
+}
+
 // A client that leaves while its answer is held gets nothing of it, and the books say so:
 // no byte of our own answer was sent.
 func TestHeldClientLeaves(t *testing.T) {

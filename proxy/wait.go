@@ -165,6 +165,8 @@ func (v *visit) keep(post func()) error {
 	l.by = l.before + began.Sub(l.moment)
 	l.moment = time.Time{}
 	v.served = over
+	t, end := &v.x.Times, over.Sub(v.start) // noted with the moment, and it went out a little before
+	t.FirstByte, t.End = min(t.FirstByte, end), min(t.End, end)
 	return nil
 }
 
@@ -176,8 +178,8 @@ func (v *visit) handedOver(now time.Time) time.Time {
 	return now
 }
 
-// over notes the end of an answer that is not the upstream's. Its first byte may have
-// gone out a little before the moment that it is noted with.
+// over notes the end of an answer that is not the upstream's. It may go out a little
+// before the moment that it is noted with: see keep.
 func (v *visit) over(now time.Time) {
 	t := &v.x.Times
 	t.End = max(v.handedOver(now).Sub(v.start), t.FirstByte)
