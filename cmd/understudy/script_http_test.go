@@ -64,6 +64,7 @@ func answers() http.Handler {
 	say("POST /login", "application/json", `{"access_token":"s3cret-token","user":"ann"}`)
 	say("GET /stamped", "application/json", `{"ok":true}`)
 	say("GET /binary", "image/png", "\x89PNG\r\n\x1a\n\x00\xff")
+	say("GET /large", "application/octet-stream", strings.Repeat("\x00large", 4000))
 	m.HandleFunc("GET /page", func(w http.ResponseWriter, r *http.Request) {
 		_, _ = fmt.Fprintf(w, "page %s\n", r.URL.Query().Get("n"))
 	})

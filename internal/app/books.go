@@ -98,7 +98,7 @@ func (b *books) ExchangeDone(x *proxy.Exchange) {
 	switch {
 	case x.Outcome == fixtures.OutcomeFault:
 		b.faults.Add(1)
-	case x.Miss != nil:
+	case isMiss(x):
 		b.misses.Add(1)
 	}
 	t := &x.Times
@@ -119,6 +119,9 @@ func (b *books) ExchangeDone(x *proxy.Exchange) {
 		}
 	}
 }
+
+// isMiss reports whether replay had no answer: none was found, or none that could be played.
+func isMiss(x *proxy.Exchange) bool { return x.Miss != nil || x.Outcome == fixtures.OutcomeMiss }
 
 func (b *books) observe(x *proxy.Exchange, source recorder.Source) {
 	e := &telemetry.Exchange{
@@ -150,15 +153,17 @@ func (b *books) show(x *proxy.Exchange) {
 		to.RequestBytes, to.ResponseBytes = x.Request.Body.Size, x.Response.Body.Size
 		to.Rules, to.Recorded = x.Fired, x.Recording
 	})
-	if x.Miss == nil {
+	if !isMiss(x) {
 		return
 	}
-	miss := admin.Miss{
-		At: x.At, Method: x.Request.Method, URL: x.Request.URL(), Nearest: x.Miss.Nearest,
-		Forwarded: x.Source == "upstream", Differences: make([]admin.Difference, len(x.Miss.Differences)),
-	}
-	for i, d := range x.Miss.Differences {
-		miss.Differences[i] = admin.Difference(d)
+	miss := admin.Miss{At: x.At, Method: x.Request.Method, URL: x.Request.URL(), Forwarded: x.Source == "upstream", Differences: []admin.Difference{}}
+	if x.Miss == nil {
+		miss.Nearest = x.Source // was found
+	} else {
+		miss.Nearest = x.Miss.Nearest
+		for _, d := range x.Miss.Differences {
+			miss.Differences = append(miss.Differences, admin.Difference(d))
+		}
 	}
 	b.missed.Push(miss)
 }
