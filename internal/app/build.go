@@ -260,8 +260,8 @@ func (p *parts) makeUpstream() error {
 	u := &p.c.Upstream
 	p.transport = &upstream.Transport{
 		InsecureSkipVerify: u.Insecure, Resolve: u.ConnectTo,
-		DialTimeout: u.Timeouts.Connect, TLSHandshakeTimeout: u.Timeouts.TLS,
-		ResponseHeaderTimeout: u.Timeouts.ResponseHeader, IdleTimeout: u.Timeouts.Idle,
+		DialTimeout: bound(u.Timeouts.Connect), TLSHandshakeTimeout: bound(u.Timeouts.TLS),
+		ResponseHeaderTimeout: u.Timeouts.ResponseHeader, IdleTimeout: bound(u.Timeouts.Idle),
 	}
 	if p.own != nil {
 		p.transport.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
@@ -284,6 +284,15 @@ func (p *parts) makeUpstream() error {
 	}
 	p.transport.RootCAs = roots
 	return nil
+}
+
+// bound is a configured bound as the transport takes it, to which 0 is its own default:
+// to a configuration it is none, for which a century stands.
+func bound(d time.Duration) time.Duration {
+	if d == 0 {
+		return 100 * 365 * 24 * time.Hour
+	}
+	return d
 }
 
 func (p *parts) openListeners() error {
