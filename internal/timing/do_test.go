@@ -245,10 +245,10 @@ func TestNearOutlivesItsShard(t *testing.T) {
 	}
 	s := c.shards[0]
 	for _, when := range []string{"in the wait", "before"} {
-		at := time.Now().Add(nearby + 50*ms)
-		ended := make(chan error)
+		at := time.Now().Add(nearby + 300*ms)
+		ended := make(chan error, 1)
 		go func() { ended <- c.near(t.Context(), nil, at) }() // ends with the wait
-		for waits := false; when != "before" && !waits; runtime.Gosched() {
+		for waits := false; when != "before" && !waits && len(ended) == 0; runtime.Gosched() {
 			s.mu.Lock()
 			waits = len(s.heap) > 0
 			s.mu.Unlock()

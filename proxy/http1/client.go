@@ -66,7 +66,7 @@ type Conn struct {
 	peek  *peeker
 	below *sock.Conn // the socket's; nil where there is none
 	late  bool       // see Sure; set while the connection is busy
-	byte  [1]byte    // for ahead
+	spare [1]byte    // for ahead
 
 	served atomic.Int64
 	mu     sync.Mutex
@@ -128,13 +128,13 @@ func (c *Conn) ahead() bool {
 	case c.out.vector != nil:
 		return false
 	case c.below != nil && c.below.Withhold(true):
-		_, err := c.nc.Read(c.byte[:])
+		_, err := c.nc.Read(c.spare[:])
 		c.below.Withhold(false)
 		return err != sock.Withheld
 	case c.nc.SetReadDeadline(longAgo) != nil:
 		return true
 	}
-	_, err := c.nc.Read(c.byte[:])
+	_, err := c.nc.Read(c.spare[:])
 	return c.nc.SetReadDeadline(time.Time{}) != nil || !errors.Is(err, os.ErrDeadlineExceeded)
 }
 
@@ -258,12 +258,11 @@ func (t *trip) receive() error {
 				return t.readError(err)
 			}
 		}
-		t.answered = true
 		firstAt := timing.Instant()
-		if c.src.buf[c.src.r] != 'H' {
-			t.answered = false // these bytes answer nothing: the request may be sent again
+		if c.src.buf[c.src.r] != 'H' { // these bytes answer nothing: the request may be sent again
 			return violation("not an HTTP response")
 		}
+		t.answered = true
 		head, lines, err := c.src.readHead(maxBytes, nil)
 		switch err {
 		case nil:

@@ -24,8 +24,9 @@ func bad(format string, args ...any) *BadRequestError {
 
 // StaleError says that a connection which had served before was lost before a
 // byte of the response came, or brought what is no response: the upstream most likely
-// closed it while it was idle, or had sent more than it announced. It stands inside a wire.UpstreamError. The request may be sent again on
-// another connection where its method or the caller allows it and its body is whole.
+// closed it while it was idle, or had sent more than it announced. It stands inside a
+// wire.UpstreamError. The request may be sent again on another connection where its
+// method or the caller allows it and its body is whole.
 type StaleError struct {
 	Err error // the cause
 	// BodyTaken is set where bytes were already read from the request's body.

@@ -12,7 +12,7 @@ type peeker struct {
 	raw  syscall.RawConn // nil where there is no socket
 	look func(fd uintptr)
 	err  error
-	byte [1]byte
+	one  [1]byte
 }
 
 func newPeeker(nc net.Conn) *peeker {
@@ -28,7 +28,7 @@ func newPeeker(nc net.Conn) *peeker {
 	p.raw = raw
 	// Made once.
 	p.look = func(fd uintptr) {
-		_, _, p.err = syscall.Recvfrom(int(fd), p.byte[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+		_, _, p.err = syscall.Recvfrom(int(fd), p.one[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
 	}
 	return p
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -39,6 +40,9 @@ func TestQuick(t *testing.T) {
 		"abort, body read":  {post(9), true, false, func(s *Server, _ *net.TCPConn) { s.Abort() }},
 	} {
 		t.Run(name, func(t *testing.T) {
+			if runtime.GOOS != "linux" && (name == "leaves, long body" || name == "leaves, pipelined") {
+				t.Skip("the end behind what fills the buffer is not to be seen here")
+			}
 			begun, over := make(chan struct{}), make(chan struct{})
 			s := &Server{Handler: wire.HandlerFunc(func(ctx context.Context, w wire.ResponseWriter, r *wire.Request) {
 				if r.Target == "/first" {

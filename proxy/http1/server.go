@@ -282,10 +282,12 @@ func (c *serverConn) isDraining() bool { return c.state.Load()&draining != 0 }
 // readRequest reads and checks a request's head.
 func (c *serverConn) readRequest(x *exchange) error {
 	due := noDeadline
-	if c.srv.HeadTimeout > 0 {
-		due = x.req.At.Add(c.srv.HeadTimeout)
+	late := func() {
+		if due.IsZero() && c.srv.HeadTimeout > 0 {
+			due = time.Now().Add(c.srv.HeadTimeout) // its beginning may have waited for us
+		}
+		c.dl.set(due)
 	}
-	late := func() { c.dl.set(due) }
 	maxBytes := c.srv.MaxHeadBytes
 	if maxBytes <= 0 {
 		maxBytes = defaultHeadBytes

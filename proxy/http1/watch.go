@@ -76,8 +76,8 @@ func (w *watch) leave() {
 		return
 	}
 	w.left = true
+	ctx.cancel() // end waits for it: the next request may have ctx's place
 	w.mu.Unlock()
-	ctx.cancel()
 }
 
 // look asks to be told, or reads until the client leaves, the buffer is full, or stop

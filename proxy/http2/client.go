@@ -25,6 +25,10 @@ import (
 // they may be sent again whatever their method.
 var ErrUnserved = errors.New("the request was not served")
 
+// ErrRefused marks those of them that are so by the server's own word: another
+// connection, or a later try, may serve them.
+var ErrRefused = errors.New("the server refused the request")
+
 // ErrLost marks errors of requests on a connection that had served before and
 // was lost before a byte of the response came; their body was not read, or begins
 // anew. They may be sent again where their method is idempotent.
@@ -280,7 +284,8 @@ func (x *clientExchange) failure(ctx context.Context, err error) error {
 	op := "read"
 	var se xhttp2.StreamError
 	var ga xhttp2.GoAwayError
-	whole := x.body == nil || x.body.whole()
+	// Where ctx has ended the body may still be read.
+	whole := ctx.Err() == nil && (x.body == nil || x.body.whole())
 	switch {
 	case ctx.Err() != nil:
 		err = context.Cause(ctx)
@@ -290,7 +295,7 @@ func (x *clientExchange) failure(ctx context.Context, err error) error {
 	case errors.As(err, &se):
 		op = "protocol"
 		if whole && se.Code == xhttp2.ErrCodeRefusedStream {
-			err = unserved{err}
+			err = refused{err}
 		}
 	case errors.As(err, &ga):
 		op = "protocol"
@@ -301,7 +306,7 @@ func (x *clientExchange) failure(ctx context.Context, err error) error {
 		op = "write"
 		err = unserved{err} // a body is read only behind its head
 	case whole && err.Error() == goneText:
-		err = unserved{err}
+		err = refused{err}
 	case whole && silent && x.trace.Reused:
 		err = lost{err}
 	}
@@ -317,6 +322,12 @@ type unserved struct{ error }
 
 func (u unserved) Unwrap() error        { return u.error }
 func (u unserved) Is(target error) bool { return target == ErrUnserved }
+
+// refused adds ErrRefused to an error's chain, and ErrUnserved with it.
+type refused struct{ error }
+
+func (r refused) Unwrap() error        { return r.error }
+func (r refused) Is(target error) bool { return target == ErrRefused || target == ErrUnserved }
 
 // lost adds ErrLost to an error's chain.
 type lost struct{ error }

@@ -10,7 +10,7 @@ import (
 // look is what a look at the incoming side needs, and what it found.
 type look struct {
 	call  func(fd uintptr) // made by the first
-	byte  [1]byte
+	one   [1]byte
 	quiet bool
 }
 
@@ -20,7 +20,7 @@ func (c *Conn) Quiet() bool {
 	l := &c.look
 	if l.call == nil {
 		l.call = func(fd uintptr) {
-			_, _, errno := syscall.RawSyscall6(syscall.SYS_RECVFROM, fd, uintptr(unsafe.Pointer(&l.byte)), 1, syscall.MSG_PEEK|syscall.MSG_DONTWAIT, 0, 0)
+			_, _, errno := syscall.RawSyscall6(syscall.SYS_RECVFROM, fd, uintptr(unsafe.Pointer(&l.one)), 1, syscall.MSG_PEEK|syscall.MSG_DONTWAIT, 0, 0)
 			l.quiet = errno == syscall.EAGAIN || errno == syscall.EINTR
 		}
 	}

@@ -92,11 +92,14 @@ func (h *host) first(ctx context.Context, d *dialled, r *wire.Request) (*wire.Re
 
 // roundTrip2 speaks HTTP/2 where the server does.
 func (h *host) roundTrip2(ctx context.Context, r *wire.Request) (*wire.Response, error) {
+	var body *keptBody
 	if r.Body != nil && r.Length != 0 {
 		again := *r
-		again.Body = &keptBody{Reader: r.Body}
+		body = &keptBody{Reader: r.Body}
+		again.Body = body
 		r = &again
 	}
+	unsaid := 0 // failures that the server did not announce
 	for try := 1; ; try++ {
 		c, d, err := h.conn2(ctx)
 		if err != nil {
@@ -113,9 +116,15 @@ func (h *host) roundTrip2(ctx context.Context, r *wire.Request) (*wire.Response,
 			if d != nil {
 				res.Trace.Connect, res.Trace.TLS = d.length.connect, d.length.tls
 			}
+			if body != nil {
+				body.settled.Store(true)
+			}
 			return res, nil
 		}
-		if try == maxTries || try > 1 && !errors.Is(err, http2.ErrUnserved) || !mayRetry(ctx, r, err) {
+		if !errors.Is(err, http2.ErrRefused) {
+			unsaid++ // a cause of its own, which would not go away either
+		}
+		if try == maxTries || unsaid > 1 || !mayRetry(ctx, r, err) {
 			return nil, err
 		}
 		if try > 1 && timing.SleepUntil(ctx, nil, time.Now().Add(refusedPause<<(try-2))) != nil {
@@ -211,7 +220,7 @@ func (h *host) connectClear(ctx context.Context) (*http2.Conn, *dialled, error) 
 	}
 	c, err := http2.NewConn(d.nc, h.addr)
 	if err == nil {
-		hctx, cancel := context.WithTimeout(ctx, orDefault(h.t.TLSHandshakeTimeout, DefaultTLSHandshakeTimeout))
+		hctx, cancel := context.WithTimeout(ctx, h.t.probeTimeout())
 		defer cancel()
 		if err = c.Handshake(hctx); err == nil {
 			return c, d, nil

@@ -3,6 +3,7 @@ package upstream
 import (
 	"io"
 	"math"
+	"sync/atomic"
 )
 
 // keptBytes is how much of a request's body is kept for another try: small messages,
@@ -10,13 +11,16 @@ import (
 // takes to refuse them, and flow.
 const keptBytes = 16 << 10
 
-// keptBody is a request's body whose beginning is kept. One goroutine uses it at a time.
+// keptBody is a request's body whose beginning is kept. One goroutine uses it at a time,
+// but for settled.
 type keptBody struct {
 	io.Reader
 	kept []byte
 	at   int  // what of kept was handed out in this try
-	lost bool // more was read than is kept
+	lost bool // what was read is not kept any more
 	end  error
+
+	settled atomic.Bool // there will be no other try
 }
 
 // Read hands out what is kept, and then reads on.
@@ -30,7 +34,7 @@ func (b *keptBody) Read(p []byte) (int, error) {
 		return 0, b.end
 	}
 	n, err := b.Reader.Read(p)
-	if b.lost = b.lost || len(b.kept)+n > keptBytes; b.lost {
+	if b.lost = b.lost || b.settled.Load() || len(b.kept)+n > keptBytes; b.lost {
 		b.kept, b.at = nil, 0
 	} else {
 		b.kept = append(b.kept, p[:n]...)
@@ -40,10 +44,10 @@ func (b *keptBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Rewind has the body begin anew, and reports whether it could.
+// Rewind has the body begin anew, and reports whether it could: not where it failed.
 func (b *keptBody) Rewind() bool {
 	b.at = 0
-	return !b.lost
+	return !b.lost && (b.end == nil || b.end == io.EOF)
 }
 
 // Buffered returns how much can be read without waiting. What does not tell never waits.

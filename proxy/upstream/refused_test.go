@@ -2,42 +2,59 @@ package upstream
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net"
+	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/iotest"
+	"time"
 
 	xhttp2 "golang.org/x/net/http2"
 )
 
-// speakHTTP2 calls on with the number of each request, from 1, once it has come whole,
-// until that returns false.
-func speakHTTP2(nc net.Conn, on func(fr *xhttp2.Framer, i int, id uint32) bool) {
+// frames calls on with each frame that comes in until it returns false; PINGs are answered.
+func frames(nc net.Conn, on func(fr *xhttp2.Framer, f xhttp2.Frame) bool) {
 	_, _ = io.ReadFull(nc, make([]byte, len(xhttp2.ClientPreface)))
 	fr := xhttp2.NewFramer(nc, nc)
 	_ = fr.WriteSettings()
-	i := 0
 	for {
 		f, err := fr.ReadFrame()
 		if err != nil {
 			return
 		}
-		switch f := f.(type) {
-		case *xhttp2.PingFrame:
-			if !f.IsAck() {
-				_ = fr.WritePing(true, f.Data)
-			}
-		case *xhttp2.HeadersFrame, *xhttp2.DataFrame:
-			if !f.Header().Flags.Has(xhttp2.FlagDataEndStream) { // is also that of HEADERS
-				continue
-			}
-			if i++; !on(fr, i, f.Header().StreamID) {
-				return
-			}
+		if f, ok := f.(*xhttp2.PingFrame); ok && !f.IsAck() {
+			_ = fr.WritePing(true, f.Data)
+		}
+		if !on(fr, f) {
+			return
 		}
 	}
+}
+
+// speakHTTP2 calls on with the number of each request, from 1, once it has come whole,
+// until that returns false.
+func speakHTTP2(nc net.Conn, on func(fr *xhttp2.Framer, i int, id uint32) bool) {
+	i := 0
+	frames(nc, func(fr *xhttp2.Framer, f xhttp2.Frame) bool {
+		if !ends(f) {
+			return true
+		}
+		i++
+		return on(fr, i, f.Header().StreamID)
+	})
+}
+
+// ends reports whether f is the last of a request.
+func ends(f xhttp2.Frame) bool {
+	switch f.(type) {
+	case *xhttp2.HeadersFrame, *xhttp2.DataFrame:
+		return f.Header().Flags.Has(xhttp2.FlagDataEndStream) // is also that of HEADERS
+	}
+	return false
 }
 
 func answer204(fr *xhttp2.Framer, id uint32) {
@@ -138,6 +155,67 @@ func TestRefusedHTTP2(t *testing.T) {
 	}
 }
 
+// tells calls back when it is read again, and then ends with err.
+type tells struct {
+	io.Reader
+	again func()
+	err   error
+}
+
+func (b *tells) Read(p []byte) (int, error) {
+	n, err := b.Reader.Read(p)
+	if err != nil {
+		b.again()
+		err = b.err
+	}
+	return n, err
+}
+
+// A request whose body fails, or whose client leaves, is sent once: nothing is left to send.
+func TestNotSentAgainHTTP2(t *testing.T) {
+	broken := errors.New("malformed")
+	for name, c := range map[string]struct {
+		leaves bool
+		want   error
+	}{"the body fails": {false, broken}, "the client leaves": {true, context.Canceled}} {
+		var heads atomic.Int32
+		addr := listen(t, func(_ int32, nc net.Conn) {
+			frames(nc, func(fr *xhttp2.Framer, f xhttp2.Frame) bool {
+				if _, ok := f.(*xhttp2.HeadersFrame); ok {
+					heads.Add(1)
+				}
+				if ends(f) {
+					answer204(fr, f.Header().StreamID)
+				}
+				return true
+			})
+		})
+		tr := &Transport{}
+		fetch(t, tr, request(h2, "GET", addr))
+		ctx, cancel := context.WithCancel(t.Context())
+		again := func() {}
+		if c.leaves {
+			again = func() { // and goes on beside who sees it
+				cancel()
+				for range 1000 {
+					runtime.Gosched()
+				}
+			}
+		}
+		r := request(h2, "PUT", addr)
+		r.Body, r.Length = &tells{strings.NewReader("ab"), again, broken}, 10
+		if _, err := tr.RoundTrip(ctx, r); !errors.Is(err, c.want) {
+			t.Errorf("%s: %v, want %v", name, err, c.want)
+		}
+		cancel()
+		fetch(t, tr, request(h2, "GET", addr)) // behind whatever was sent
+		if n := heads.Load(); n > 3 {
+			t.Errorf("%s: %d requests were sent, want 3 at most", name, n)
+		}
+		_ = tr.Close()
+	}
+}
+
 // A body that has been read begins anew while all of it is kept.
 func TestKeptBody(t *testing.T) {
 	for _, size := range []int{0, 1, keptBytes, keptBytes + 1} {
@@ -155,6 +233,19 @@ func TestKeptBody(t *testing.T) {
 			t.Errorf("Rewind after all %d bytes = %v", size, again)
 		} else if got, err = io.ReadAll(b); again && (string(got) != text || err != nil) {
 			t.Errorf("a second time: %d bytes, %v, want %d", len(got), err, size)
+		}
+	}
+}
+
+// Whether a server speaks HTTP/2 is asked for a bounded time, whatever a handshake may take.
+func TestProbeTimeout(t *testing.T) {
+	for handshake, want := range map[time.Duration]time.Duration{
+		0:                     DefaultTLSHandshakeTimeout,
+		time.Second:           time.Second,
+		1_000_000 * time.Hour: DefaultTLSHandshakeTimeout,
+	} {
+		if got := (&Transport{TLSHandshakeTimeout: handshake}).probeTimeout(); got != want {
+			t.Errorf("with %v for a handshake: %v, want %v", handshake, got, want)
 		}
 	}
 }

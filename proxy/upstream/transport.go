@@ -254,6 +254,12 @@ func (t *Transport) Close() error {
 }
 
 // idleTimeout is IdleTimeout or its default.
+// probeTimeout is how long a server may take for its first words in HTTP/2 where it may not
+// speak that at all: never without a bound.
+func (t *Transport) probeTimeout() time.Duration {
+	return min(orDefault(t.TLSHandshakeTimeout, DefaultTLSHandshakeTimeout), DefaultTLSHandshakeTimeout)
+}
+
 func (t *Transport) idleTimeout() time.Duration { return orDefault(t.IdleTimeout, DefaultIdleTimeout) }
 
 func orDefault[T int | time.Duration](v, def T) T {

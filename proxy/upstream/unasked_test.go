@@ -13,6 +13,8 @@ import (
 	"testing"
 
 	"github.com/understudy-proxy/understudy/proxy/wire"
+
+	"github.com/understudy-proxy/understudy/fixtures"
 )
 
 // listen has serve called with each connection, and its number from 1, until the test ends.
@@ -160,6 +162,32 @@ func TestUnaskedOnTheWay(t *testing.T) {
 		}
 		_ = tr.Close()
 	}
+}
+
+// Behind an interim response they are the answer's: what was told is not told again.
+func TestUnaskedBehindInterim(t *testing.T) {
+	addr := listen(t, func(n int32, nc net.Conn) {
+		br := bufio.NewReader(nc)
+		for i := 1; ; i++ {
+			if _, err := http.ReadRequest(br); err != nil {
+				return
+			}
+			answer := right
+			if n == 1 && i == 2 {
+				answer = "xx"
+			}
+			_, _ = io.WriteString(nc, "HTTP/1.1 103 Early Hints\r\n\r\n"+answer)
+		}
+	})
+	tr := &Transport{}
+	fetch(t, tr, request(h1, "GET", addr))
+	r := request(h1, "GET", addr)
+	told := 0
+	r.Inform = func(int, fixtures.Header) { told++ }
+	if _, err := tr.RoundTrip(context.Background(), r); err == nil || told != 1 {
+		t.Errorf("%v, %d interim responses told; want an error behind the first", err, told)
+	}
+	_ = tr.Close()
 }
 
 // An upstream that closes right after its response, without a word before, is noticed

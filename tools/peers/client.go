@@ -180,8 +180,11 @@ func (c *client) send(i int32) {
 	conn.asked, conn.begun, conn.partial = true, false, conn.partial[:0]
 	conn.sentAt = time.Now()
 	// So few bytes fit into a socket whose last request was answered.
-	if n, err := unix.Write(conn.fd, c.request); err != nil || n != len(c.request) {
-		c.broken(i, fmt.Errorf("send a request: %d bytes: %w", n, err))
+	switch n, err := unix.Write(conn.fd, c.request); {
+	case err != nil:
+		c.broken(i, fmt.Errorf("send a request: %w", err))
+	case n < len(c.request):
+		c.broken(i, fmt.Errorf("send a request: the socket took %d bytes of %d", n, len(c.request)))
 	}
 }
 
