@@ -18,7 +18,7 @@ type Work struct {
 // 0.2–0.7 in batches. With 4 connections it is 2–3 either way.
 const (
 	dear     = 1.2             // switches an exchange: more are a wake-up for nearly each
-	gain     = 0.75            // of the switches without batches: more are no gain
+	gain     = 0.85            // of the switches without batches: more are no gain
 	busy     = 1000            // exchanges a second: of fewer a look tells nothing
 	tryAgain = 5 * time.Second // batches, before a look without them
 )
