@@ -58,10 +58,10 @@ func (s *stage) testLossy(t *testing.T) {
 		t.Errorf("verify: exit %d, %s%s; want 0 and %q", code, out, errs, want)
 	}
 	a = s.start(t, "replay", "-f", dir, "--reverse", "127.0.0.1:0="+origin)
+	a.stop(t) // all that it says is there then
 	if said := a.stderr.String(); !strings.Contains(said, fmt.Sprintf("%d exchanges were dropped", lost)) || !strings.Contains(strings.ToLower(said), "warn") {
 		t.Errorf("replay of a lossy cassette says:\n%s\nwant a warning with the number", said)
 	}
-	a.stop(t)
 }
 
 // fetch returns the length of what is at url.
