@@ -85,3 +85,28 @@ func TestKeeperBatches(t *testing.T) {
 		batches(false, "at the end")
 	})
 }
+
+// Where there is one processor anyway it batches as well, and looks seldom without work.
+func TestKeeperBatchesOnOneProcessor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newModel()
+		m.runtime, m.width = 1, 1
+		m.rate, m.alone, m.batched = 20_000, 2.4, 0.25
+		k := keep(t, m)
+		m.pass(5*time.Second, 1, 0)
+		if got := m.looks(); got != 6 {
+			t.Errorf("%d looks in five seconds without work, want 6", got)
+		}
+		k.Wake()
+		m.pass(2*time.Second, 0.25, 0.875)
+		if got := k.told(); len(got) == 0 || got[0].Width != 1 || got[0].Narrow || !got[0].Batch || !m.batches() {
+			t.Errorf("told %+v, batches %v; want them first, with one processor", got, m.batches())
+		}
+		if err := k.stop(); err != nil {
+			t.Error(err)
+		}
+		if m.batches() {
+			t.Error("batches are left on")
+		}
+	})
+}

@@ -8,6 +8,6 @@
 // faster: goroutines that it takes over run with cold caches, while the clients
 // and upstreams lack it. Source: docs/experiments.md, "Fewer processors".
 //
-// While it has narrowed to one, it says when those who do the work are to write in batches: see
+// While there is one, it says when those who do the work are to write in batches: see
 // Work.
 package width

@@ -1,6 +1,7 @@
 package width
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -111,11 +112,13 @@ func (k *Keeper) Run(ctx context.Context) error {
 	}
 	done := k.done()
 	full := k.machine.full()
+	// decides is whether there is anything to: with one processor batches alone.
+	decides := func() bool { return full > 1 || k.work.Batch != nil }
 	timer := time.NewTimer(seldom)
 	defer timer.Stop()
 	for {
 		nudged := false
-		k.asleep.Store(full > 1 && p.heeds())
+		k.asleep.Store(decides() && p.heeds())
 		select {
 		case <-ctx.Done():
 			return nil
@@ -135,6 +138,7 @@ func (k *Keeper) Run(ctx context.Context) error {
 		if before == 0 {
 			full = k.machine.full() // the runtime follows the cgroup's limit
 		}
+		had := cmp.Or(before, full)
 		took := sample{
 			took: now.at.Sub(last.at), idle: now.idle - last.idle, used: now.used - last.used,
 			switches: now.switches - last.switches, done: k.done() - done,
@@ -149,9 +153,9 @@ func (k *Keeper) Run(ctx context.Context) error {
 			full = k.machine.widen()
 		}
 		switch {
-		case after != 1:
+		case cmp.Or(after, full) != 1:
 			b = batching{}
-		case before == 1 && k.work.Batch != nil: // all of it with one processor
+		case had == 1 && k.work.Batch != nil: // all of it with one processor
 			b.next(took)
 		}
 		if b.on != batched {
@@ -166,7 +170,7 @@ func (k *Keeper) Run(ctx context.Context) error {
 			k.tell(c)
 		}
 		switch {
-		case full == 1:
+		case !decides():
 			timer.Reset(seldom)
 			continue
 		case nudged:

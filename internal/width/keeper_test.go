@@ -48,8 +48,11 @@ func (m *model) read() (reading, error) {
 	return m.sum, m.fail
 }
 
-// work is the model's as a keeper asks for it.
+// work is the model's as a keeper asks for it: none where it has no rate.
 func (m *model) work() Work {
+	if m.rate == 0 {
+		return Work{}
+	}
 	return Work{
 		Done: func() uint64 {
 			m.mu.Lock()
