@@ -34,8 +34,8 @@ type batching struct {
 	wait           time.Duration // the last one after no gain, 0 for none
 }
 
-// next takes a sample, made with one processor, and returns whether there are to be batches from
-// now on.
+// next takes a sample, made with one processor, and returns whether there are to be
+// batches from now on.
 func (b *batching) next(s sample) bool {
 	if float64(s.done) < busy*s.took.Seconds() {
 		*b = batching{}

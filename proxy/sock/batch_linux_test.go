@@ -50,8 +50,9 @@ func TestBatch(t *testing.T) {
 	}
 }
 
-// batched has serve called for all connections at once, to each of which the other side has sent a
-// byte and sends another when it has one, and returns when the first was sent and the last ready.
+// batched has serve called for all connections at once, to each of which the other side
+// has sent a byte and sends another when it has one, and returns when the first was sent
+// and the last ready.
 func batched(t *testing.T, all int, serve func(c *Conn, ready func()) time.Time) (first, last time.Time) {
 	t.Helper()
 	readyAt, sentAt := make([]time.Time, all), make([]time.Time, all)
