@@ -45,24 +45,29 @@ func listen(t testing.TB, s *Server) string {
 	return l.Addr().String()
 }
 
-// talk sends raw to s on a TCP connection, half-closes, and returns all that
-// comes back, once the server is done with the connection.
-func talk(t *testing.T, s *Server, raw string) string {
+// pair returns the two ends of a TCP connection. The near one is closed with the test.
+func pair(t *testing.T) (near, far net.Conn) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	nc, err := net.Dial("tcp", l.Addr().String())
-	if err != nil {
+	if near, err = net.Dial("tcp", l.Addr().String()); err != nil {
 		t.Fatal(err)
 	}
-	defer nc.Close()
-	far, err := l.Accept()
-	if err != nil {
+	t.Cleanup(func() { _ = near.Close() })
+	if far, err = l.Accept(); err != nil {
 		t.Fatal(err)
 	}
+	return near, far
+}
+
+// talk sends raw to s on a TCP connection, half-closes, and returns all that
+// comes back, once the server is done with the connection.
+func talk(t *testing.T, s *Server, raw string) string {
+	t.Helper()
+	nc, far := pair(t)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)

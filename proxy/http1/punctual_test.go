@@ -208,20 +208,7 @@ func TestDrainWhileHeld(t *testing.T) {
 					t.Error(err)
 				}
 			})
-			l, err := net.Listen("tcp", "127.0.0.1:0")
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer l.Close()
-			nc, err := net.Dial("tcp", l.Addr().String())
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer nc.Close()
-			far, err := l.Accept()
-			if err != nil {
-				t.Fatal(err)
-			}
+			nc, far := pair(t)
 			ended := make(chan error)
 			go func() { ended <- s.ServeConn(ctx, sock.Wrap(far), &wire.Conn{}) }() // ends with the answer
 			_, _ = io.WriteString(nc, c.request+"\r\nHost: a\r\n\r\n")

@@ -277,56 +277,23 @@ func TestLostHTTP2(t *testing.T) {
 
 // A server that says GOAWAY for what it did not see gets a POST again.
 func TestUnservedIsRepeated(t *testing.T) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
 	var conns atomic.Int32
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		for {
-			nc, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			n := conns.Add(1)
-			wg.Go(func() {
-				defer nc.Close()
-				goAwayServer(nc, n == 1)
-			})
-		}
-	})
-	defer wg.Wait()
-	defer ln.Close()
-	tr := &Transport{}
-	defer tr.Close()
-	res, _ := fetch(t, tr, &wire.Request{Proto: h2, Method: "POST", Scheme: "http", Host: ln.Addr().String(), Target: "/"})
-	if res.Status != 204 || conns.Load() != 2 {
-		t.Errorf("status %d on connection %d, want 204 on the second", res.Status, conns.Load())
-	}
-}
-
-// goAwayServer speaks just enough HTTP/2 to refuse all requests, or to answer 204.
-func goAwayServer(nc net.Conn, refuse bool) {
-	_, _ = io.ReadFull(nc, make([]byte, len(xhttp2.ClientPreface)))
-	fr := xhttp2.NewFramer(nc, nc)
-	_ = fr.WriteSettings()
-	for {
-		f, err := fr.ReadFrame()
-		if err != nil {
-			return
-		}
-		switch f := f.(type) {
-		case *xhttp2.PingFrame:
-			_ = fr.WritePing(true, f.Data)
-		case *xhttp2.HeadersFrame:
-			if refuse {
+	addr := listen(t, func(n int32, nc net.Conn) {
+		conns.Add(1)
+		speakHTTP2(nc, func(fr *xhttp2.Framer, _ int, id uint32) bool {
+			if n == 1 {
 				_ = fr.WriteGoAway(0, xhttp2.ErrCodeNo, nil)
 			} else {
-				const status204 = 0x89 // HPACK's static table
-				_ = fr.WriteHeaders(xhttp2.HeadersFrameParam{StreamID: f.StreamID, BlockFragment: []byte{status204}, EndStream: true, EndHeaders: true})
+				answer204(fr, id)
 			}
-		}
+			return true
+		})
+	})
+	tr := &Transport{}
+	defer tr.Close()
+	res, _ := fetch(t, tr, request(h2, "POST", addr))
+	if res.Status != 204 || conns.Load() != 2 {
+		t.Errorf("status %d on connection %d, want 204 on the second", res.Status, conns.Load())
 	}
 }
 
