@@ -69,15 +69,15 @@ func TestVerdicts(t *testing.T) {
 func TestDelays(t *testing.T) {
 	tb := &table{group: group{asked: 10 * time.Millisecond, conns: []int{1}, subjects: []subject{{name: "paced", paced: true}, {name: "delaying"}}}, cells: []*cell{
 		{subject: "paced", conns: 1, samples: []sample{{p50: 70, p99: 400, cpu: 30, rss: 20,
-			stamps: stamps{requests: 100, socket50: 40, socket99: 300, seen50: 80}}}},
+			stamps: stamps{requests: 100, socket50: 40, socket99: 300, seen50: 80, seen99: 350}}}},
 		{subject: "delaying", conns: 1, samples: []sample{{p50: 10_090, p99: 10_600, cpu: 400, rss: 25,
-			stamps: stamps{requests: 1_000, unstamped: 2, socket50: 10_010, socket99: 10_100, seen50: 10_075}}}},
+			stamps: stamps{requests: 1_000, unstamped: 2, socket50: 10_010, socket99: 10_100, seen50: 10_075, seen99: 10_200}}}},
 	}}
 	var out strings.Builder
 	tb.delays(&out)
 	for _, want := range []string{
-		"| 1 | paced | 70 (70–70) | 400 (400–400) | 40 (40–40) | 300 (300–300) | 80 | 30.0 | 20 |",
-		"| 1 | delaying | 90 (90–90) | 600 (600–600) | 10 (10–10) | 100 (100–100) | 75 | 400.0 | 25 |",
+		"| 1 | paced | 70 (70–70) | 400 (400–400) | 40 (40–40) | 300 (300–300) | 80 | 350 | 30.0 | 20 |",
+		"| 1 | delaying | 90 (90–90) | 600 (600–600) | 10 (10–10) | 100 (100–100) | 75 | 200 | 400.0 | 25 |",
 		"Of the second client's 1,100 answers 2 had no stamp",
 		"*At the socket* is",
 	} {

@@ -98,7 +98,7 @@ func (t *table) costs(out *strings.Builder) {
 
 func (t *table) delays(out *strings.Builder) {
 	fmt.Fprintf(out, "%s\n\n", socketNote)
-	fmt.Fprintf(out, "| connections | | p50 error µs (min–max) | p99 error µs (min–max) | at the socket: p50 error µs (min–max) | p99 error µs (min–max) | then read: p50 error µs | CPU µs/request | RSS MiB |\n|--:|-|--:|--:|--:|--:|--:|--:|--:|\n")
+	fmt.Fprintf(out, "| connections | | p50 error µs (min–max) | p99 error µs (min–max) | at the socket: p50 error µs (min–max) | p99 error µs (min–max) | then read: p50 error µs | p99 error µs | CPU µs/request | RSS MiB |\n|--:|-|--:|--:|--:|--:|--:|--:|--:|--:|\n")
 	answers, unstamped := 0, 0
 	for _, n := range t.group.conns {
 		for _, c := range t.cells {
@@ -107,9 +107,9 @@ func (t *table) delays(out *strings.Builder) {
 			}
 			asked := float64(t.group.delayOf(c.subject).Microseconds())
 			beyond := func(f figure) figure { return func(s sample) float64 { return f(s) - asked } }
-			fmt.Fprintf(out, "| %d | %s | %s | %s | %s | %s | %s | %s | %s |\n", n, c.subject, c.over(beyond(p50Of)).wide(0),
+			fmt.Fprintf(out, "| %d | %s | %s | %s | %s | %s | %s | %s | %s | %s |\n", n, c.subject, c.over(beyond(p50Of)).wide(0),
 				c.over(beyond(p99Of)).wide(0), c.over(beyond(socket50Of)).wide(0), c.over(beyond(socket99Of)).wide(0),
-				c.over(beyond(read50Of)).print(0), c.over(cpuOf).print(1), c.over(rssOf).print(0))
+				c.over(beyond(read50Of)).print(0), c.over(beyond(read99Of)).print(0), c.over(cpuOf).print(1), c.over(rssOf).print(0))
 			for _, s := range c.samples {
 				answers, unstamped = answers+s.stamps.requests, unstamped+s.stamps.unstamped
 			}
@@ -119,8 +119,8 @@ func (t *table) delays(out *strings.Builder) {
 }
 
 // socketNote explains the columns that are not wrk's.
-const socketNote = "The first two errors are wrk's, and judged. *At the socket* is from a client of this tool's that asks in the same way just after wrk: " +
-	"the kernel's stamp of the answer's first bytes, less the moment before the request's send, so without the client's own wake-up; *then read* is what that client itself saw of the same answers."
+const socketNote = "The first two errors are wrk's. *At the socket* is from a client of this tool's that asks in the same way just after wrk: " +
+	"the kernel's stamp of the answer's first bytes, less the moment before the request's send, so without the client's own wake-up; *then read* is what that client itself saw of the same answers, and judged beside wrk's."
 
 // bare is the name of the subject without anything in between, if any.
 func (t *table) bare() string {

@@ -36,6 +36,7 @@ func rssOf(s sample) float64 { return s.rss }
 func socket50Of(s sample) float64 { return s.stamps.socket50 }
 func socket99Of(s sample) float64 { return s.stamps.socket99 }
 func read50Of(s sample) float64   { return s.stamps.seen50 }
+func read99Of(s sample) float64   { return s.stamps.seen99 }
 
 func (c *cell) over(f figure) spread {
 	if c == nil {
