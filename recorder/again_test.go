@@ -61,7 +61,7 @@ func TestAgainChangesNothing(t *testing.T) {
 		tape := r.Begin(x)
 		tape.ResponseBody(body)
 		tape.Done(x)
-		if lost := tape.Lost(); lost != "" {
+		if lost := tape.why(); lost != "" {
 			t.Fatalf("exchange %d is lost: %s", n, lost)
 		}
 		alone := *x

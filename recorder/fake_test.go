@@ -207,3 +207,13 @@ func (nowhere) body(fixtures.Header, *redact.Redactor) (spool, error)      { ret
 func (nowhere) Write(p []byte) (int, error)                                { return len(p), nil }
 func (nowhere) Commit(*fixtures.Body, func(string) bool) ([]string, error) { return nil, nil }
 func (nowhere) Abort() error                                               { return nil }
+
+// why says why the recording of this exchange was given up; "" while it was not.
+func (t *Tape) why() Reason {
+	if t == nil {
+		return ""
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.lost
+}

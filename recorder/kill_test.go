@@ -69,7 +69,7 @@ func recordUntilKilled() {
 					body = body[n:]
 				}
 				tape.Done(x)
-				if tape.Lost() == "" {
+				if tape.why() == "" {
 					out.Lock()
 					fmt.Printf("%d %d\n", x.ID, time.Now().UnixNano())
 					out.Unlock()

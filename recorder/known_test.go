@@ -108,8 +108,8 @@ func TestKnownBodiesAreExact(t *testing.T) {
 				length = ""
 			}
 			x := large(i+1, kinds[rnd.IntN(20)/19], length)
-			if tape := answer(r, x, body, 1000+rnd.IntN(70_000)); tape.Lost() != "" {
-				t.Fatalf("seed %d: exchange %d is lost: %s", seed, i+1, tape.Lost())
+			if tape := answer(r, x, body, 1000+rnd.IntN(70_000)); tape.why() != "" {
+				t.Fatalf("seed %d: exchange %d is lost: %s", seed, i+1, tape.why())
 			}
 			want = append(want, body)
 			if rnd.IntN(3) > 0 {
@@ -226,8 +226,8 @@ func TestBegunBodiesComeFirst(t *testing.T) {
 			second.ResponseBody(piece)
 			first.RequestBody(piece[:1])
 		}
-		if second.Lost() != LostBudget || first.Lost() != "" {
-			t.Errorf("lost = %q and %q, want the second only", first.Lost(), second.Lost())
+		if second.why() != LostBudget || first.why() != "" {
+			t.Errorf("lost = %q and %q, want the second only", first.why(), second.why())
 		}
 		first.ResponseBody(piece)
 		first.Done(sample(1))

@@ -61,8 +61,8 @@ func TestNilTapeAndNilRecorder(t *testing.T) {
 	tape.RequestBody([]byte("x"))
 	tape.ResponseBody([]byte("x"))
 	tape.Done(sample(1))
-	if tape.Lost() != "" {
-		t.Errorf("Lost() of no tape = %q, want nothing", tape.Lost())
+	if tape.why() != "" {
+		t.Errorf("why() of no tape = %q, want nothing", tape.why())
 	}
 }
 
@@ -147,7 +147,7 @@ func TestBudgetBoundsMemory(t *testing.T) {
 		lost := 0
 		for i, tape := range tapes {
 			tape.Done(sample(i + 1))
-			if tape.Lost() == LostBudget {
+			if tape.why() == LostBudget {
 				lost++
 			}
 		}

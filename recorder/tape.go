@@ -285,13 +285,3 @@ func (t *Tape) Done(x *fixtures.Exchange) {
 	}
 	t.r.finish(t, n)
 }
-
-// Lost says why the recording of this exchange was given up; "" while it was not.
-func (t *Tape) Lost() Reason {
-	if t == nil {
-		return ""
-	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.lost
-}

@@ -53,15 +53,6 @@ type bodyFile struct {
 // Len is the number of rules, disabled ones included.
 func (s *Set) Len() int { return len(s.rules) }
 
-// Names are the rules' names in order.
-func (s *Set) Names() []string {
-	all := make([]string, len(s.rules))
-	for i, u := range s.rules {
-		all[i] = u.name
-	}
-	return all
-}
-
 // Parse reads rules from files, in the order given. All that is wrong is
 // reported at once: the error is a place.List, or a *place.Error.
 func Parse(sources []Source, opts Options) (*Set, error) {

@@ -77,11 +77,11 @@ func (w *watching) live(want ...string) {
 		if r.Err != nil || r.Notice != "" {
 			w.t.Fatalf("reported %v %s, want rules %q", r.Err, r.Notice, want)
 		}
-		if slices.Equal(r.Set.Names(), want) {
+		if slices.Equal(r.Set.inOrder(), want) {
 			break
 		}
 	}
-	if got := w.engine.Set().Names(); !slices.Equal(got, want) {
+	if got := w.engine.Set().inOrder(); !slices.Equal(got, want) {
 		w.t.Fatalf("the engine has %q, want %q", got, want)
 	}
 }
@@ -141,7 +141,7 @@ func TestBrokenFileIsRefused(t *testing.T) {
 	if r.Err == nil || !strings.Contains(place.Detail(r.Err), "rules.yaml:2:29: when: request has no \"methd\"") {
 		t.Fatalf("reported %+v, want the error with its place", r)
 	}
-	if got := w.engine.Set().Names(); !slices.Equal(got, []string{"a"}) {
+	if got := w.engine.Set().inOrder(); !slices.Equal(got, []string{"a"}) {
 		t.Errorf("the engine has %q after a broken file, want the old set", got)
 	}
 	write(t, path, rulesText("c"))
@@ -177,7 +177,7 @@ func TestBeside(t *testing.T) {
 	if r := w.next(); !errors.Is(r.Err, refuse) || !r.Beside {
 		t.Errorf("reported %+v, want the other part's error", r)
 	}
-	if got := w.engine.Set().Names(); !slices.Equal(got, []string{"a", "b"}) || committed != 1 {
+	if got := w.engine.Set().inOrder(); !slices.Equal(got, []string{"a", "b"}) || committed != 1 {
 		t.Errorf("the engine has %q after %d commits, want the old rules after 1", got, committed)
 	}
 }
@@ -192,14 +192,14 @@ func TestVanishedFileComesBack(t *testing.T) {
 	if r := w.next(); r.Err == nil || !strings.Contains(r.Err.Error(), "no such file") {
 		t.Fatalf("reported %+v, want that the file is gone", r)
 	}
-	if got := w.engine.Set().Names(); !slices.Equal(got, []string{"a"}) {
+	if got := w.engine.Set().inOrder(); !slices.Equal(got, []string{"a"}) {
 		t.Errorf("the engine has %q, want the old set", got)
 	}
 	must(t, os.Mkdir(dir, 0o755))
 	write(t, path, rulesText("b"))
-	for r := w.next(); r.Set == nil || r.Set.Names()[0] != "b"; r = w.next() {
+	for r := w.next(); r.Set == nil || r.Set.inOrder()[0] != "b"; r = w.next() {
 		if r.Set != nil {
-			t.Fatalf("rules %q are live, want b", r.Set.Names())
+			t.Fatalf("rules %q are live, want b", r.Set.inOrder())
 		}
 	}
 }
@@ -219,7 +219,7 @@ func TestHalfWrittenFileIsNotAccepted(t *testing.T) {
 		must(t, err)
 		must(t, f.Close())
 		r := w.next()
-		if r.Set == nil || !slices.Equal(r.Set.Names(), []string{name}) {
+		if r.Set == nil || !slices.Equal(r.Set.inOrder(), []string{name}) {
 			t.Fatalf("reported %+v, want rule %s and nothing between", r, name)
 		}
 	}
@@ -322,7 +322,7 @@ func TestChangeBeforeRun(t *testing.T) {
 	go func() { // ended by cancel below
 		done <- NewWatcher(e, []Place{{Path: path}}, Options{}, func(r Reload) { reload <- r }).Run(ctx)
 	}()
-	if r := <-reload; r.Set == nil || r.Set.Names()[0] != "new" {
+	if r := <-reload; r.Set == nil || r.Set.inOrder()[0] != "new" {
 		t.Errorf("reported %+v, want rule new", r)
 	}
 	cancel()
@@ -361,4 +361,13 @@ func BenchmarkReload(b *testing.B) {
 		write(b, path, rulesText(fmt.Sprint("r", i)))
 		w.next()
 	}
+}
+
+// inOrder is the rules' names in order.
+func (s *Set) inOrder() []string {
+	all := make([]string, len(s.rules))
+	for i, u := range s.rules {
+		all[i] = u.name
+	}
+	return all
 }

@@ -47,9 +47,6 @@ func NewBook() (*Book, error) {
 	return &Book{profiles: slices.Clone(p), Open: os.ReadFile}, err
 }
 
-// Profiles are all that the book has, in the order in which they came.
-func (b *Book) Profiles() []Profile { return slices.Clone(b.profiles) }
-
 func (b *Book) profile(name string) (Link, error) {
 	var names []string
 	for _, p := range b.profiles {

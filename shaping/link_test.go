@@ -27,7 +27,7 @@ func book(t *testing.T) *Book {
 // Each packaged profile parses, says where it is from, resolves, encodes, and has no
 // finding that is worse than a note.
 func TestProfiles(t *testing.T) {
-	all := book(t).Profiles()
+	all := book(t).profiles
 	for _, want := range []string{"2g", "3g", "4g", "lte", "5g", "dsl", "cable", "leo", "geo", "transatlantic", "wifi", "lossy-office"} {
 		if !slices.ContainsFunc(all, func(p Profile) bool { return p.Name == want }) {
 			t.Errorf("no profile %s", want)

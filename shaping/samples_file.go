@@ -125,18 +125,3 @@ func oneOf(table []int16, samples []time.Duration, quantiles []Quantile) (*Distr
 	}
 	return nil, &problem{msg: "want one form, got a mix of table, durations and quantiles"}
 }
-
-// Text is d's table as tc reads it and ParseDistribution, too.
-func (d *Distribution) Text() string {
-	var b strings.Builder
-	b.WriteString("# " + strings.ReplaceAll(d.String(), "\n", " ") + ": values are sigma * 8192\n")
-	for i, v := range d.table() {
-		b.WriteString(strconv.Itoa(int(v)))
-		if i%8 == 7 {
-			b.WriteByte('\n')
-		} else {
-			b.WriteByte(' ')
-		}
-	}
-	return b.String() + "\n"
-}

@@ -1,7 +1,6 @@
 package shaping
 
 import (
-	"fmt"
 	"slices"
 	"sort"
 	"strconv"
@@ -48,15 +47,6 @@ func (t *Trace) From(moment time.Duration) int {
 // Rate is the mean in bits per second.
 func (t *Trace) Rate() uint64 {
 	return uint64(float64(len(t.at)) * TraceOpportunity * 8 / t.Length().Seconds())
-}
-
-// Text is t as ParseTrace reads it.
-func (t *Trace) Text() string {
-	var b strings.Builder
-	for _, ms := range t.at {
-		b.WriteString(strconv.FormatUint(uint64(ms), 10) + "\n")
-	}
-	return b.String()
 }
 
 // ParseTrace reads a trace of mahimahi's: one opportunity a line, in whole ms from the
@@ -111,15 +101,6 @@ func (t *DelayTrace) At(moment time.Duration) time.Duration {
 
 // Most is the longest delay.
 func (t *DelayTrace) Most() time.Duration { return slices.Max(t.delays) }
-
-// Text is t as ParseDelayTrace reads it.
-func (t *DelayTrace) Text() string {
-	var b strings.Builder
-	for i, at := range t.at {
-		fmt.Fprintf(&b, "%v %v\n", at, t.delays[i])
-	}
-	return b.String()
-}
 
 // ParseDelayTrace reads a trace of delays: a moment and the delay from then on, one pair
 // a line, as durations with a space or a comma between: 1.5s 40ms. The first moment is

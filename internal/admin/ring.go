@@ -44,9 +44,6 @@ func (r *Ring[T]) PushFunc(fill func(to *T)) {
 // Total is how many values were ever pushed.
 func (r *Ring[T]) Total() uint64 { return r.next.Load() }
 
-// Cap is how many values are kept.
-func (r *Ring[T]) Cap() int { return len(r.slots) }
-
 // Latest returns up to n values for which keep is true, the latest first; a nil
 // keep is true for all, and one may change what it is shown. A value whose Push
 // has not returned may be missing. The result is never nil.

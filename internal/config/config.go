@@ -97,15 +97,6 @@ type Section struct {
 // IsZero reports whether the section was not given.
 func (s Section) IsZero() bool { return s.Node == nil }
 
-// Decode decodes the section into v, refusing unknown keys. A section that was
-// not given leaves v as it is. Errors are *place.Error.
-func (s Section) Decode(v any) error {
-	if s.Node == nil {
-		return nil
-	}
-	return place.DecodeYAML(s.File, s.Node, v)
-}
-
 // Intercept says which TLS connections are opened, and with whose authority.
 type Intercept struct {
 	Pass  []string `key:"intercept.pass"`   // host patterns that pass uninspected

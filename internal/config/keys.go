@@ -19,10 +19,7 @@ type Key struct {
 	set    func(*Config, input)
 }
 
-// Keys lists every key, in the order of the documentation. The caller may change
-// the slice.
-func Keys() []Key { return append([]Key(nil), keys...) }
-
+// keys are all, in the order of the documentation.
 var keys = []Key{
 	key("seed", "--seed", "", scalar(func(c *Config) *uint64 { return &c.Seed }, parseSeed)),
 	key("mode", "", "proxy", scalar(func(c *Config) *Mode { return &c.Mode }, parseEnum(ModeProxy, ModeRecord, ModeReplay))),

@@ -1,7 +1,6 @@
 package config
 
 import (
-	"fmt"
 	"net"
 	"net/netip"
 	"net/url"
@@ -36,17 +35,9 @@ func (l Listener) String() string {
 	return string(l.Kind) + " " + l.Addr + "=" + l.To
 }
 
-// ParseListen reads the value of the flag that is called after kind: ADDR for
+// parseListen reads the value of the flag that is called after kind: ADDR for
 // forward and transparent, ADDR=URL for reverse, ADDR=HOST:PORT for tcp.
-// For ADDR see ParseAddr.
-func ParseListen(kind ListenKind, s string) (Listener, error) {
-	l, p := parseListen(kind, s)
-	if p != nil {
-		return Listener{}, p.errorf(string(kind), s)
-	}
-	return l, nil
-}
-
+// For ADDR see parseAddr.
 func parseListen(kind ListenKind, s string) (Listener, *problem) {
 	addr, to, pair := strings.Cut(s, "=")
 	switch kind {
@@ -87,25 +78,9 @@ func newListener(kind ListenKind, addr, to string) (Listener, *problem) {
 	return l, nil
 }
 
-// errorf is the problem as an error without a place.
-func (p *problem) errorf(subject, got string) error {
-	if p.hint == "" {
-		return fmt.Errorf("%s: want %s, got %q", subject, p.want, got)
-	}
-	return fmt.Errorf("%s: want %s, got %q (%s)", subject, p.want, got, p.hint)
-}
-
-// ParseAddr reads an address to listen on and returns it as host:port. A bare
+// parseAddr reads an address to listen on and returns it as host:port. A bare
 // port ("8080" or ":8080") is the loopback's, 127.0.0.1: to listen on every
 // interface, say 0.0.0.0 or [::].
-func ParseAddr(s string) (string, error) {
-	addr, p := parseAddr(s)
-	if p != nil {
-		return "", p.errorf("address", s)
-	}
-	return addr, nil
-}
-
 func parseAddr(s string) (string, *problem) {
 	p := &problem{want: `an address such as "127.0.0.1:8080" or ":8080"`}
 	host, port, err := net.SplitHostPort(s)

@@ -11,16 +11,16 @@ func TestParseAddr(t *testing.T) {
 		{"[::1]:0", "[::1]:0", ""},
 		{"0.0.0.0:80", "0.0.0.0:80", ""},
 		{"localhost:80", "localhost:80", ""},
-		{"", "", `address: want an address such as "127.0.0.1:8080" or ":8080", got ""`},
-		{"::1", "", `address: want an address such as "127.0.0.1:8080" or ":8080", got "::1" (give the port, 0 for a free one)`},
-		{"localhost", "", `address: want an address such as "127.0.0.1:8080" or ":8080", got "localhost" (give the port, 0 for a free one)`},
-		{":http", "", `address: want an address such as "127.0.0.1:8080" or ":8080", got ":http" (the port is a number from 0 to 65535)`},
-		{":65536", "", `address: want an address such as "127.0.0.1:8080" or ":8080", got ":65536" (the port is a number from 0 to 65535)`},
-		{"a b:1", "", `address: want an address such as "127.0.0.1:8080" or ":8080", got "a b:1"`},
+		{"", "", `an address such as "127.0.0.1:8080" or ":8080"`},
+		{"::1", "", `an address such as "127.0.0.1:8080" or ":8080" (give the port, 0 for a free one)`},
+		{"localhost", "", `an address such as "127.0.0.1:8080" or ":8080" (give the port, 0 for a free one)`},
+		{":http", "", `an address such as "127.0.0.1:8080" or ":8080" (the port is a number from 0 to 65535)`},
+		{":65536", "", `an address such as "127.0.0.1:8080" or ":8080" (the port is a number from 0 to 65535)`},
+		{"a b:1", "", `an address such as "127.0.0.1:8080" or ":8080"`},
 	} {
-		got, err := ParseAddr(tc.in)
-		if got != tc.want || text(err) != tc.err {
-			t.Errorf("ParseAddr(%q) = %q, %q, want %q, %q", tc.in, got, text(err), tc.want, tc.err)
+		got, p := parseAddr(tc.in)
+		if got != tc.want || text(p) != tc.err {
+			t.Errorf("parseAddr(%q) = %q, %q, want %q, %q", tc.in, got, text(p), tc.want, tc.err)
 		}
 	}
 }
@@ -35,29 +35,33 @@ func TestParseListen(t *testing.T) {
 		{ListenTransparent, "[::]:1", "transparent [::]:1", ""},
 		{ListenReverse, "9001=https://API.test:8443/", "reverse 127.0.0.1:9001=https://api.test:8443", ""},
 		{ListenTCP, ":0=[::1]:6379", "tcp 127.0.0.1:0=[::1]:6379", ""},
-		{ListenForward, ":1=http://a", "", `forward: want ADDR, got ":1=http://a" (--forward has no upstream of its own; --reverse ADDR=URL has)`},
-		{ListenReverse, ":1=a:80", "", `reverse: want a URL such as "http://127.0.0.1:7001", got ":1=a:80" (begin with http:// or https://)`},
-		{ListenReverse, ":1=http://u:p@a", "", `reverse: want a URL such as "http://127.0.0.1:7001", got ":1=http://u:p@a" (only scheme, host and port: the request brings its own path)`},
-		{ListenReverse, ":1=http://a:", "", `reverse: want a URL such as "http://127.0.0.1:7001", got ":1=http://a:"`},
-		{ListenTCP, ":1=redis", "", `tcp: want HOST:PORT such as "127.0.0.1:6379", got ":1=redis"`},
-		{ListenTCP, ":1=redis:0", "", `tcp: want HOST:PORT such as "127.0.0.1:6379", got ":1=redis:0"`},
+		{ListenForward, ":1=http://a", "", `ADDR (--forward has no upstream of its own; --reverse ADDR=URL has)`},
+		{ListenReverse, ":1=a:80", "", `a URL such as "http://127.0.0.1:7001" (begin with http:// or https://)`},
+		{ListenReverse, ":1=http://u:p@a", "", `a URL such as "http://127.0.0.1:7001" (only scheme, host and port: the request brings its own path)`},
+		{ListenReverse, ":1=http://a:", "", `a URL such as "http://127.0.0.1:7001"`},
+		{ListenTCP, ":1=redis", "", `HOST:PORT such as "127.0.0.1:6379"`},
+		{ListenTCP, ":1=redis:0", "", `HOST:PORT such as "127.0.0.1:6379"`},
 	} {
-		l, err := ParseListen(tc.kind, tc.in)
+		l, p := parseListen(tc.kind, tc.in)
 		got := l.String()
-		if err != nil {
+		if p != nil {
 			got = ""
 		}
-		if got != tc.want || text(err) != tc.err {
-			t.Errorf("ParseListen(%s, %q) = %q, %q, want %q, %q", tc.kind, tc.in, got, text(err), tc.want, tc.err)
+		if got != tc.want || text(p) != tc.err {
+			t.Errorf("parseListen(%s, %q) = %q, %q, want %q, %q", tc.kind, tc.in, got, text(p), tc.want, tc.err)
 		}
 	}
 }
 
-func text(err error) string {
-	if err == nil {
+// text is what p wants and, in brackets, its hint; "" for none.
+func text(p *problem) string {
+	switch {
+	case p == nil:
 		return ""
+	case p.hint == "":
+		return p.want
 	}
-	return err.Error()
+	return p.want + " (" + p.hint + ")"
 }
 
 func TestInspect(t *testing.T) {

@@ -88,7 +88,7 @@ func TestEveryKeyIsRead(t *testing.T) {
 		}
 		*section = Section{}
 	}
-	for _, k := range Keys() {
+	for _, k := range keys {
 		if k.Name != "link" && k.Name != "admin.token_file" && !c.IsSet(k.Name) {
 			t.Errorf("IsSet(%s) = false, want true", k.Name)
 		}
@@ -129,10 +129,10 @@ func TestSectionsKeepTheirPlaces(t *testing.T) {
 	var rules []struct {
 		Name string `yaml:"name"`
 	}
-	err = c.Rules.Decode(&rules)
+	err = place.DecodeYAML(c.Rules.File, c.Rules.Node, &rules)
 	var e *place.Error
 	if !errors.As(err, &e) || e.Place() != "u.yaml:4:5" {
-		t.Errorf("Rules.Decode = %v, want an error at u.yaml:4:5", err)
+		t.Errorf("DecodeYAML of the rules = %v, want an error at u.yaml:4:5", err)
 	}
 }
 
@@ -427,7 +427,7 @@ func TestEnvReachesEveryKey(t *testing.T) {
 		"upstream.connect_to": `{"a:1": "b:2"}`, "link": "lte", "link.down": "delay=1ms", "link.up": "{loss: 1%}", "link.steps": "[{name: a}]", "link.to": "a=lte", "link.classes": "[{name: a}]",
 		"seed": "7", "publish": "8080=80", "output": "o", "cassettes": "a", "rule_files": "[a, b]", "intercept.pass": "*", "transparent.ports": "80,8000-8999", "transparent.skip": "10.0.0.0/8,::1", "transparent.skip_uids": "65532", "intercept.only": "a,b", "intercept.ca_dir": "d",
 		"upstream.ca_file": "f", "admin.token": "0123456789abcdef", "admin.token_file": "f", "admin.hosts": "a.test"}
-	for _, k := range Keys() {
+	for _, k := range keys {
 		value := k.Default
 		if value == "" {
 			value = structured[k.Name]
@@ -468,7 +468,7 @@ func TestKeysAreTheStructs(t *testing.T) {
 		}
 	}
 	walk(reflect.TypeFor[Config]())
-	for _, k := range Keys() {
+	for _, k := range keys {
 		if !tagged[k.Name] {
 			t.Errorf("key %s has no field", k.Name)
 		}
@@ -490,7 +490,7 @@ func TestEveryKeyIsDocumented(t *testing.T) {
 			rows[strings.Trim(cells[1], " `")] = line
 		}
 	}
-	for _, k := range Keys() {
+	for _, k := range keys {
 		row, ok := rows[k.Name]
 		if !ok {
 			t.Errorf("docs/configuration.md has no row for %s", k.Name)
@@ -521,7 +521,7 @@ func TestLoad(t *testing.T) {
 	if _, err = Load(dir, nil, nil); err == nil || err.Error() != dir+": is a directory" {
 		t.Errorf("Load(directory) = %v, want %s: is a directory", err, dir)
 	}
-	if c, err = Load("", nil, nil); err != nil || c.Validate() != nil {
+	if c, err = Load("", nil, nil); err != nil || len(c.validate()) > 0 {
 		t.Errorf("Load of nothing = %v, want the defaults", err)
 	}
 }
@@ -540,16 +540,16 @@ func FuzzParse(f *testing.F) {
 			return
 		}
 		// What was taken must hold, and what was taken as text must be taken again.
-		if err := c.Validate(); err != nil {
-			t.Fatalf("Parse(%q) gave what Validate refuses: %v", data, err)
+		if errs := c.validate(); len(errs) > 0 {
+			t.Fatalf("Parse(%q) gave what validate refuses: %v", data, errs)
 		}
 		for _, l := range c.Listen {
 			value := l.Addr
 			if l.To != "" {
 				value += "=" + l.To
 			}
-			if again, err := ParseListen(l.Kind, value); err != nil || again != l {
-				t.Fatalf("ParseListen(%s, %q) = %v, %v, want %v", l.Kind, value, again, err, l)
+			if again, p := parseListen(l.Kind, value); p != nil || again != l {
+				t.Fatalf("parseListen(%s, %q) = %v, %v, want %v", l.Kind, value, again, p, l)
 			}
 		}
 	})

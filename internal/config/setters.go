@@ -170,7 +170,7 @@ func checkRedaction(c redact.Config) error {
 }
 
 // setListen reads the list of listeners. The flags take another way: see
-// ParseListen.
+// parseListen.
 func setListen(c *Config, in input) {
 	in, ok := in.asYAML()
 	if !ok {

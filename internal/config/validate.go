@@ -7,10 +7,7 @@ import (
 	"github.com/understudy-proxy/understudy/fixtures/place"
 )
 
-// Validate checks what single keys cannot: whether they agree. It opens nothing.
-// The error is a place.List. Load has called it already.
-func (c *Config) Validate() error { return c.validate().Err() }
-
+// validate checks what single keys cannot: whether they agree. It opens nothing.
 func (c *Config) validate() place.List {
 	var errs place.List
 	add := func(key, hint, format string, args ...any) {

@@ -203,8 +203,6 @@ func (c *capture) signal(n syscall.Signal) error {
 	return nil
 }
 
-func (c *capture) asks() bool { return c.asksFirst }
-
 // name finds the name behind an address.
 func (c *capture) name(addr netip.Addr) (string, bool) {
 	addr = addr.Unmap()
@@ -222,8 +220,6 @@ func (c *capture) madeUp(addr netip.Addr) bool {
 	_, ok := c.names.Name(addr.Unmap())
 	return ok
 }
-
-func (c *capture) address(host string) (netip.Addr, bool) { return c.names.Address(host) }
 
 // patience is how long Close waits for the shim beyond its own grace.
 const patience = 3 * time.Second

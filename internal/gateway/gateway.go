@@ -73,14 +73,6 @@ func (g *Gateway) Name(addr netip.Addr) (host string, ok bool) { return g.c.name
 // MadeUp reports whether an address stands for a name, and nobody can have meant it itself.
 func (g *Gateway) MadeUp(addr netip.Addr) bool { return g.c.madeUp(addr) }
 
-// Address returns the address that stands for a name, which is made up if there
-// is none yet. It is not ok when there are no more addresses.
-func (g *Gateway) Address(host string) (addr netip.Addr, ok bool) { return g.c.address(host) }
-
-// Asks reports whether Options.Admission is asked: whether the kernel has
-// NFQUEUE. Without it a connection is always accepted first.
-func (g *Gateway) Asks() bool { return g.c.asks() }
-
 // RefusedUDP returns what UDP was refused so far, at most some hundreds of
 // destinations; what comes beyond them is counted at the zero AddrPort.
 func (g *Gateway) RefusedUDP() []RefusedUDP { return g.c.refusedUDP() }
@@ -88,9 +80,6 @@ func (g *Gateway) RefusedUDP() []RefusedUDP { return g.c.refusedUDP() }
 // Published returns where the published ports are reached, in the order of
 // Options.Publish.
 func (g *Gateway) Published() []netip.AddrPort { return g.c.publishedAt() }
-
-// PID is the command's process, 0 before it runs.
-func (g *Gateway) PID() int { return g.c.commandPID() }
 
 // Link is one end of the command's link, for shaping. A socket is needed because
 // this process cannot enter the namespace: its messages act there.

@@ -46,14 +46,11 @@ type capture struct {
 	down, up  Link
 }
 
-func (*capture) name(netip.Addr) (string, bool)    { return "", false }
-func (*capture) address(string) (netip.Addr, bool) { return netip.Addr{}, false }
-func (*capture) madeUp(netip.Addr) bool            { return false }
-func (*capture) probes() (down, up ProbeEnd)       { return down, up }
-func (*capture) asks() bool                        { return false }
-func (*capture) refusedUDP() []RefusedUDP          { return nil }
-func (*capture) publishedAt() []netip.AddrPort     { return nil }
-func (*capture) commandPID() int                   { return 0 }
-func (*capture) signal(syscall.Signal) error       { return os.ErrProcessDone }
-func (*capture) wait() (int, error)                { return 0, os.ErrProcessDone }
-func (*capture) close() error                      { return nil }
+func (*capture) name(netip.Addr) (string, bool) { return "", false }
+func (*capture) madeUp(netip.Addr) bool         { return false }
+func (*capture) probes() (down, up ProbeEnd)    { return down, up }
+func (*capture) refusedUDP() []RefusedUDP       { return nil }
+func (*capture) publishedAt() []netip.AddrPort  { return nil }
+func (*capture) signal(syscall.Signal) error    { return os.ErrProcessDone }
+func (*capture) wait() (int, error)             { return 0, os.ErrProcessDone }
+func (*capture) close() error                   { return nil }

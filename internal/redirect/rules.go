@@ -1,9 +1,6 @@
 package redirect
 
-import (
-	"fmt"
-	"net/netip"
-)
+import "net/netip"
 
 // Kept is the name of the table that Leave writes.
 const Kept = "understudy-redirect"
@@ -13,14 +10,6 @@ const dnsPort = 53
 
 // Ports is a range of ports, both ends included.
 type Ports struct{ From, To uint16 }
-
-// String is "22", or "8000-8999".
-func (p Ports) String() string {
-	if p.From == p.To {
-		return fmt.Sprint(p.From)
-	}
-	return fmt.Sprintf("%d-%d", p.From, p.To)
-}
 
 // Rules say which TCP connections of this network namespace are led to doors.
 // What comes in from outside to this machine's own addresses never is, nor is

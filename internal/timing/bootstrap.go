@@ -10,23 +10,6 @@ import (
 // Interval is an estimate with its confidence interval.
 type Interval struct{ Estimate, Low, High float64 }
 
-// LogRatios returns ln(after/before) for each pair. The slices must be of one
-// length, and all values finite and above 0.
-func LogRatios(before, after []float64) ([]float64, error) {
-	if len(before) != len(after) {
-		return nil, fmt.Errorf("log ratios: want pairs, got %d values before and %d after", len(before), len(after))
-	}
-	ratios := make([]float64, len(before))
-	for i := range before {
-		r := math.Log(after[i] / before[i])
-		if !(before[i] > 0) || !(after[i] > 0) || math.IsInf(r, 0) || math.IsNaN(r) {
-			return nil, fmt.Errorf("log ratios: want values above 0, got %v before and %v after in pair %d", before[i], after[i], i)
-		}
-		ratios[i] = r
-	}
-	return ratios, nil
-}
-
 // resamples is how many bootstrap samples an interval rests on: enough for its
 // ends at 99 % to be stable in the second digit.
 const resamples = 4000

@@ -77,18 +77,6 @@ func TestSummarize(t *testing.T) {
 	}
 }
 
-func TestLogRatios(t *testing.T) {
-	got, err := LogRatios([]float64{1, 2}, []float64{math.E, 2})
-	if err != nil || !near(got[0], 1, 1e-12) || got[1] != 0 {
-		t.Errorf("LogRatios = %v, %v, want [1 0]", got, err)
-	}
-	for _, pair := range [][2][]float64{{{1}, {1, 2}}, {{0}, {1}}, {{1}, {0}}, {{-1}, {-1}}, {{1}, {math.Inf(1)}}, {{math.NaN()}, {1}}} {
-		if got, err := LogRatios(pair[0], pair[1]); err == nil {
-			t.Errorf("LogRatios(%v, %v) = %v, want an error", pair[0], pair[1], got)
-		}
-	}
-}
-
 // normals returns n draws of the standard normal distribution.
 func normals(n int, seed uint64) []float64 {
 	xs := make([]float64, n)

@@ -327,24 +327,6 @@ func (h *host) close() {
 	}
 }
 
-func (h *host) stats() HostStats {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	s := HostStats{Scheme: "http", Addr: h.addr, Open: len(h.lines), Idle: len(h.idle)}
-	if h.secure {
-		s.Scheme = "https"
-	}
-	for _, c := range h.h2 {
-		if c.Open() {
-			s.Open++
-			if _, idle := c.Idle(); idle {
-				s.Idle++
-			}
-		}
-	}
-	return s
-}
-
 func (h *host) closedError() error {
 	return &wire.UpstreamError{Op: "dial", Addr: h.addr, Err: ErrClosed}
 }

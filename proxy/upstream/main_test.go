@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -125,4 +126,36 @@ func fetch(t testing.TB, tr *Transport, r *wire.Request) (*wire.Response, string
 		t.Fatalf("%s %s: close: %v", r.Method, r.Target, err)
 	}
 	return res, string(b)
+}
+
+// hostStats is what is open to one host: connections, and those of them without an exchange.
+type hostStats struct{ Open, Idle int }
+
+// stats tells what is open; hosts without connections are left out.
+func (t *Transport) stats() []hostStats {
+	var all []hostStats
+	for _, h := range t.all() {
+		h.mu.Lock()
+		s := hostStats{len(h.lines), len(h.idle)}
+		for _, c := range h.h2 {
+			if c.Open() {
+				s.Open++
+				if _, idle := c.Idle(); idle {
+					s.Idle++
+				}
+			}
+		}
+		h.mu.Unlock()
+		if s.Open > 0 {
+			all = append(all, s)
+		}
+	}
+	return all
+}
+
+// closeIdle closes the connections that carry no exchange.
+func (t *Transport) closeIdle() {
+	for _, h := range t.all() {
+		h.reap(time.Time{})
+	}
 }

@@ -6,7 +6,6 @@ import (
 	"crypto/x509"
 	"errors"
 	"net"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -197,29 +196,6 @@ func (t *Transport) host(k key) (*host, error) {
 	return h, nil
 }
 
-// HostStats is what is open to one host.
-type HostStats struct {
-	Scheme string
-	Addr   string // host:port
-	Open   int    // connections, those idle included
-	Idle   int    // connections without an exchange
-}
-
-// Stats tells what is open, sorted by address. Hosts without connections are
-// left out.
-func (t *Transport) Stats() []HostStats {
-	var all []HostStats
-	for _, h := range t.all() {
-		if s := h.stats(); s.Open > 0 {
-			all = append(all, s)
-		}
-	}
-	slices.SortFunc(all, func(a, b HostStats) int {
-		return strings.Compare(a.Addr+a.Scheme, b.Addr+b.Scheme)
-	})
-	return all
-}
-
 func (t *Transport) all() []*host {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -228,13 +204,6 @@ func (t *Transport) all() []*host {
 		hosts = append(hosts, h)
 	}
 	return hosts
-}
-
-// CloseIdle closes the connections that carry no exchange.
-func (t *Transport) CloseIdle() {
-	for _, h := range t.all() {
-		h.reap(time.Time{})
-	}
 }
 
 // Close ends all connections, with the exchanges on them. Calls of RoundTrip

@@ -61,7 +61,7 @@ func TestProtocol(t *testing.T) {
 		if got := o.accepted(); got != want {
 			t.Errorf("%s to %s: %d connections for 3 exchanges, want %d", c.client, c.mode, got, want)
 		}
-		if s := tr.Stats(); len(s) != 1 || s[0].Open != 1 || s[0].Idle != 1 {
+		if s := tr.stats(); len(s) != 1 || s[0].Open != 1 || s[0].Idle != 1 {
 			t.Errorf("%s to %s: stats = %+v, want one idle connection", c.client, c.mode, s)
 		}
 	}
@@ -329,8 +329,8 @@ func TestParallel(t *testing.T) {
 		if got := o.accepted(); got > limit {
 			t.Errorf("%s to %s: %d connections, want at most %d", c.client, c.mode, got, limit)
 		}
-		tr.CloseIdle()
-		if s := tr.Stats(); len(s) != 0 {
+		tr.closeIdle()
+		if s := tr.stats(); len(s) != 0 {
 			t.Errorf("%s to %s: left over: %+v", c.client, c.mode, s)
 		}
 	}
@@ -343,9 +343,9 @@ func TestIdle(t *testing.T) {
 		tr := o.transport(t)
 		tr.IdleTimeout = 20 * time.Millisecond
 		fetch(t, tr, o.req(c.client, "GET", "/hello"))
-		for deadline := time.Now().Add(10 * time.Second); len(tr.Stats()) > 0; {
+		for deadline := time.Now().Add(10 * time.Second); len(tr.stats()) > 0; {
 			if time.Now().After(deadline) {
-				t.Fatalf("%s: still open: %+v", c.client, tr.Stats())
+				t.Fatalf("%s: still open: %+v", c.client, tr.stats())
 			}
 			<-time.After(time.Millisecond)
 		}
@@ -360,7 +360,7 @@ func TestIdle(t *testing.T) {
 	fetch(t, tr, o.req(h1, "GET", "/hello"))
 	_, _ = io.Copy(io.Discard, a.Body)
 	_ = a.Body.Close()
-	if s := tr.Stats(); len(s) != 1 || s[0].Open != 1 {
+	if s := tr.stats(); len(s) != 1 || s[0].Open != 1 {
 		t.Errorf("stats = %+v, want one connection", s)
 	}
 }
