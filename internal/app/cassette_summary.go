@@ -66,14 +66,12 @@ func Summarize(c *cassette.Cassette) (*Summary, error) {
 	if len(s.Captured) == 0 { // an archive, or a recording that was cut short
 		s.Captured = counted(hosts)
 	}
-	for _, file := range c.Stubs {
-		stubs, err := stub.LoadFile(file)
-		if err != nil {
-			return nil, BadInput(err)
-		}
-		for _, t := range stubs {
-			s.Stubs = append(s.Stubs, t.Name)
-		}
+	stubs, err := stub.Load(c.Stubs...)
+	if err != nil {
+		return nil, BadInput(err)
+	}
+	for _, t := range stubs {
+		s.Stubs = append(s.Stubs, t.Name)
 	}
 	for _, w := range c.Warnings {
 		s.Warnings = append(s.Warnings, place.Findings(w)...)

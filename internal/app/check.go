@@ -119,7 +119,7 @@ func (c *Checked) rules(path string) {
 
 func (c *Checked) stubs(path string) {
 	c.Kind = "stubs"
-	stubs, err := stub.LoadFile(path)
+	stubs, err := stub.Load(path)
 	if err != nil {
 		c.fail(err)
 		return

@@ -24,7 +24,7 @@ func TestLocalPorts(t *testing.T) {
 			if err := os.WriteFile(file, []byte("- {name: s, request: "+request+", response: {status: 200}}\n"), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			stubs, err := stub.LoadFile(file)
+			stubs, err := stub.Load(file)
 			if err != nil {
 				t.Fatal(err)
 			}

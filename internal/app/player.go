@@ -126,15 +126,13 @@ func index(c *cassette.Cassette, more cassette.Match, local *localPorts) (*match
 		}
 		local.addExchange(x)
 	}
-	for _, file := range c.Stubs {
-		stubs, err := stub.LoadFile(file)
-		if err != nil {
-			return nil, err
-		}
-		b.AddStubs(stubs...)
-		for _, s := range stubs {
-			local.addStub(s)
-		}
+	stubs, err := stub.Load(c.Stubs...)
+	if err != nil {
+		return nil, err
+	}
+	b.AddStubs(stubs...)
+	for _, s := range stubs {
+		local.addStub(s)
 	}
 	return b.Build(), nil
 }
