@@ -55,11 +55,11 @@ func Apply(ctx context.Context, target Target, link Link, classes ...LinkClass) 
 	if err != nil {
 		return nil, err
 	}
-	return ApplyOver(ctx, target, link, found, classes...)
+	return applyOver(ctx, target, link, found, classes...)
 }
 
-// ApplyOver is Apply for who has written down before what was found, by Look.
-func ApplyOver(ctx context.Context, target Target, link Link, found Found, classes ...LinkClass) (_ *Applied, err error) {
+// applyOver is Apply for who has written down before what was found, by Look.
+func applyOver(ctx context.Context, target Target, link Link, found Found, classes ...LinkClass) (_ *Applied, err error) {
 	a := &Applied{target: target, found: found, classes: classes, ends: map[Direction]*end{}}
 	if a.conn, err = target.dial(); err != nil {
 		return nil, err

@@ -83,9 +83,9 @@ func (g GilbertElliott) Mean() float64 {
 	return bad*g.LossInBad + (1-bad)*g.LossInGood
 }
 
-// Bursts is the model that loses the given share of packets in bursts of a mean
+// bursts is the model that loses the given share of packets in bursts of a mean
 // length in packets, 1 or more. With bursts of 1/(1-loss) losses are almost independent.
-func Bursts(loss, length float64) GilbertElliott {
+func bursts(loss, length float64) GilbertElliott {
 	toGood := 1 / length
 	return GilbertElliott{ToBad: min(1, toGood*loss/(1-loss)), ToGood: toGood, LossInBad: 1}
 }

@@ -69,7 +69,7 @@ func Take(ctx context.Context, target Target, link Link, hold Hold, classes ...L
 			err = errors.Join(err, h.owner.Close(), h.wait())
 		}
 	}()
-	if h.Applied, err = ApplyOver(ctx, target, link, found, classes...); err != nil {
+	if h.Applied, err = applyOver(ctx, target, link, found, classes...); err != nil {
 		return nil, err
 	}
 	if hold.For > 0 { // counted from when it is in force

@@ -52,7 +52,7 @@ const (
 // queue of seconds. Source: docs/links.md, "Queues".
 func (c Conditions) Resolve() (resolved Conditions, how string) {
 	if c.Burst > 0 {
-		c.GilbertElliott, c.Loss, c.Burst = Bursts(c.Loss, c.Burst), 0, 0
+		c.GilbertElliott, c.Loss, c.Burst = bursts(c.Loss, c.Burst), 0, 0
 	}
 	if c.Limit > 0 {
 		return c, ""

@@ -246,7 +246,7 @@ func TestGuestFailureHalfway(t *testing.T) {
 		Handle: netlink.MakeHandle(0xffff, 0), Parent: netlink.HANDLE_INGRESS}}); err != nil && err != unix.EEXIST {
 		t.Fatal(err)
 	}
-	if _, err := ApplyOver(t.Context(), p.target(), Link{Up: Conditions{Loss: 0.1}, Down: Conditions{Loss: 0.1}}, f); err == nil {
+	if _, err := applyOver(t.Context(), p.target(), Link{Up: Conditions{Loss: 0.1}, Down: Conditions{Loss: 0.1}}, f); err == nil {
 		t.Error("ApplyOver over another's ingress: want an error")
 	}
 	after := p.output(p.near, "tc", "qdisc", "show", "dev", "us0")

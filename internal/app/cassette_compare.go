@@ -175,10 +175,10 @@ func gather(c *cassette.Cassette) (*side, error) {
 		q := &x.Request
 		target := placeholder().ReplaceAllLiteralString(q.Target, "redacted")
 		s.all = append(s.all, seen{
-			id: x.ID, at: x.At, host: q.Host, op: OperationOf(q),
+			id: x.ID, at: x.At, host: q.Host, op: operationOf(q),
 			key:    q.Method + " " + target + " " + digest(&q.Body, true),
 			status: x.Response.Status, body: digest(&x.Response.Body, false),
-			ttfb: TTFB(x), total: Total(x), answered: answered(x),
+			ttfb: ttfb(x), total: total(x), answered: answered(x),
 		})
 	}
 	slices.SortStableFunc(s.all, func(a, b seen) int {

@@ -178,7 +178,7 @@ func TestOperationOf(t *testing.T) {
 	for target, want := range map[string]string{
 		"/orders/17?x=1": "GET api.test/orders/{id}", "*": "GET api.test *",
 	} {
-		if got := OperationOf(&fixtures.Request{Method: "GET", Host: "api.test", Target: target}); got != want {
+		if got := operationOf(&fixtures.Request{Method: "GET", Host: "api.test", Target: target}); got != want {
 			t.Errorf("OperationOf(%s) = %q, want %q", target, got, want)
 		}
 	}

@@ -122,7 +122,7 @@ func ExportHARFile(name string, c *cassette.Cassette) error {
 }
 
 // AcceptVolatileIn finds what changes in the cassette at dir and writes it into the
-// manifest, as AcceptVolatile does, while nobody records there.
+// manifest, as acceptVolatile does, while nobody records there.
 func AcceptVolatileIn(dir string, risky bool) (found, taken []match.Proposal, err error) {
 	if info, err := os.Stat(dir); err != nil || !info.IsDir() {
 		return nil, nil, Usage(fmt.Errorf("accept: %s has no manifest to write into: want a cassette's directory", dir))
@@ -139,7 +139,7 @@ func AcceptVolatileIn(dir string, risky bool) (found, taken []match.Proposal, er
 	if found, err = Volatile(c); err != nil {
 		return nil, nil, BadInput(err)
 	}
-	taken, err = AcceptVolatile(c, found, risky)
+	taken, err = acceptVolatile(c, found, risky)
 	return found, taken, Setup(err)
 }
 

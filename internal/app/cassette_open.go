@@ -39,9 +39,9 @@ func FindExchange(c *cassette.Cassette, id uint64) (*fixtures.Exchange, error) {
 	return nil, BadInput(fmt.Errorf("%s: no exchange %d\nhint: %s", c.Path, id, hint))
 }
 
-// OperationOf names what a request asks for: "GET api.test/orders/{id}", where
+// operationOf names what a request asks for: "GET api.test/orders/{id}", where
 // segments that look like ids are taken for one.
-func OperationOf(r *fixtures.Request) string {
+func operationOf(r *fixtures.Request) string {
 	path := r.Path()
 	if !strings.HasPrefix(path, "/") { // "*", or the authority of a CONNECT
 		return r.Method + " " + r.Host + " " + path
@@ -49,18 +49,18 @@ func OperationOf(r *fixtures.Request) string {
 	return r.Method + " " + r.Host + telemetry.Route(path)
 }
 
-// TTFB is the time from the request's last byte to the answer's first, as replay
+// ttfb is the time from the request's last byte to the answer's first, as replay
 // plays it; 0 where no answer came.
-func TTFB(x *fixtures.Exchange) time.Duration {
+func ttfb(x *fixtures.Exchange) time.Duration {
 	if !answered(x) {
 		return 0
 	}
 	return max(0, x.Times.FirstByte-x.Times.RequestRead)
 }
 
-// Total is the time from the request's last byte to the answer's last; 0 where
+// total is the time from the request's last byte to the answer's last; 0 where
 // it has no end.
-func Total(x *fixtures.Exchange) time.Duration {
+func total(x *fixtures.Exchange) time.Duration {
 	if !answered(x) || x.Times.End == 0 {
 		return 0
 	}
@@ -135,7 +135,7 @@ type operation struct {
 }
 
 func (o *operations) add(x *fixtures.Exchange) {
-	name := OperationOf(&x.Request)
+	name := operationOf(&x.Request)
 	op := o.byName[name]
 	if op == nil {
 		if o.byName == nil {
@@ -151,9 +151,9 @@ func (o *operations) add(x *fixtures.Exchange) {
 	if !answered(x) {
 		return
 	}
-	op.ttfb = append(op.ttfb, TTFB(x))
+	op.ttfb = append(op.ttfb, ttfb(x))
 	if x.Times.End > 0 {
-		op.total = append(op.total, Total(x))
+		op.total = append(op.total, total(x))
 	}
 }
 
@@ -197,7 +197,7 @@ type Row struct {
 func RowOf(x *fixtures.Exchange) Row {
 	return Row{
 		ID: x.ID, Method: x.Request.Method, URL: x.Request.URL(), Status: x.Response.Status, Outcome: outcomeName(x.Outcome),
-		Bytes: x.Response.Body.Size, TTFB: Seconds(TTFB(x)), Total: Seconds(Total(x)),
+		Bytes: x.Response.Body.Size, TTFB: Seconds(ttfb(x)), Total: Seconds(total(x)),
 	}
 }
 

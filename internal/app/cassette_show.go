@@ -31,7 +31,7 @@ func ShowExchange(w io.Writer, c *cassette.Cassette, x *fixtures.Exchange, raw b
 		fmt.Fprintf(b, "  connection %d", x.Conn)
 	}
 	fmt.Fprintf(b, "\n%s\n", Printable(x.Request.URL()))
-	fmt.Fprintf(b, "TTFB %s, total %s", Seconds(TTFB(x)), Seconds(Total(x)))
+	fmt.Fprintf(b, "TTFB %s, total %s", Seconds(ttfb(x)), Seconds(total(x)))
 	if n := len(x.Response.Body.Frames); n > 1 {
 		fmt.Fprintf(b, ", %d frames", n)
 	}

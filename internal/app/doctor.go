@@ -173,7 +173,7 @@ func variables() shaping.Capability {
 	if err != nil {
 		return no(CapProxied, "", "%s", err)
 	}
-	env, err := Environ(dir, "127.0.0.1:1", a, os.Getenv)
+	env, err := environ(dir, "127.0.0.1:1", a, os.Getenv)
 	if err != nil {
 		return no(CapProxied, "", "%s", err)
 	}

@@ -39,13 +39,13 @@ var caVariables = []string{
 // wants a password to check it.
 const storePassword = "changeit"
 
-// Environ returns the variables that make a command use the forward proxy at
+// environ returns the variables that make a command use the forward proxy at
 // addr, "" for none, and trust authority. Files that they name are made in dir. getenv reads
 // the present environment, whose values are kept in the unions.
 //
 // No variable is left that keeps localhost out of the proxy, but some runtimes
 // (Go's net/http among them) never proxy localhost whatever they are told.
-func Environ(dir, addr string, authority *ca.Authority, getenv func(string) string) ([]string, error) {
+func environ(dir, addr string, authority *ca.Authority, getenv func(string) string) ([]string, error) {
 	var env []string
 	if addr != "" {
 		url := "http://" + addr

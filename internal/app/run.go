@@ -152,7 +152,7 @@ func (p *parts) command(ctx context.Context, drain func(), serve *errgroup.Group
 		if err != nil {
 			return ExitSetup, err
 		}
-		if cmd.Env, err = Environ(dir, forward, authority, os.Getenv); err != nil {
+		if cmd.Env, err = environ(dir, forward, authority, os.Getenv); err != nil {
 			return ExitSetup, err
 		}
 	}

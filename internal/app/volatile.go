@@ -33,9 +33,9 @@ func Volatile(c *cassette.Cassette) ([]match.Proposal, error) {
 	}), nil
 }
 
-// AcceptVolatile writes proposals into a cassette's manifest. Those that may
+// acceptVolatile writes proposals into a cassette's manifest. Those that may
 // select the answer are written only where risky is set. It returns those written.
-func AcceptVolatile(c *cassette.Cassette, found []match.Proposal, risky bool) ([]match.Proposal, error) {
+func acceptVolatile(c *cassette.Cassette, found []match.Proposal, risky bool) ([]match.Proposal, error) {
 	var taken []match.Proposal
 	m := *c.Manifest
 	for _, p := range found {

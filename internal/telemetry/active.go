@@ -52,7 +52,7 @@ func (a *active) Collect(ch chan<- prometheus.Metric) {
 			if !sum.seen[m][s] {
 				continue
 			}
-			method, scheme := "_OTHER", Overflow
+			method, scheme := "_OTHER", overflow
 			if m < len(methods) {
 				method = methods[m]
 			}

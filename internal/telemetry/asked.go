@@ -30,8 +30,8 @@ func (p *askedPart) observe(s *served, e *Exchange, h heads) {
 	var scratch [128]byte
 	host := remembered(p.hosts, s.hosts, append(scratch[:0], e.UpstreamHost...))
 	k := clientKey{host, e.UpstreamPort, h}
-	if host == Overflow || len(k.port) > 5 || !utf8.ValidString(k.port) {
-		k.port = Overflow
+	if host == overflow || len(k.port) > 5 || !utf8.ValidString(k.port) {
+		k.port = overflow
 	}
 	one := p.series[k]
 	if one == nil {
@@ -47,7 +47,7 @@ func (s *served) admitAsked(k clientKey) clientKey {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.asked[k] && len(s.asked) >= maxHandles {
-		k = clientKey{Overflow, Overflow, heads{0, anyOther, anyOther, anyOther, noValue}}
+		k = clientKey{overflow, overflow, heads{0, anyOther, anyOther, anyOther, noValue}}
 	}
 	k.port = strings.Clone(k.port) // not a part of the caller's larger string
 	s.asked[k] = true

@@ -22,7 +22,7 @@ type servedKey struct {
 
 // Positions in the lists of known values, for what is not in them.
 const (
-	anyOther   = 255 // Overflow, or _OTHER
+	anyOther   = 255 // overflow, or _OTHER
 	noValue    = 254 // "none", or ""
 	statusType = 253 // an error type that is the status
 )
@@ -85,8 +85,8 @@ func (k *heads) texts() (method, status, version, scheme, errorType string) {
 	if k.errorType != statusType {
 		errorType = valueAt(k.errorType, errorTypes, "", "_OTHER")
 	}
-	return valueAt(k.method, methods, "_OTHER", "_OTHER"), status, valueAt(k.version, versions, Overflow, Overflow),
-		valueAt(k.scheme, schemes, Overflow, Overflow), errorType
+	return valueAt(k.method, methods, "_OTHER", "_OTHER"), status, valueAt(k.version, versions, overflow, overflow),
+		valueAt(k.scheme, schemes, overflow, overflow), errorType
 }
 
 // labels are k's values in the order of serverLabels.
@@ -95,7 +95,7 @@ func (k *servedKey) labels() [6]string {
 	return [6]string{method, status, k.route, version, scheme, errorType}
 }
 
-// remembered returns text as a label's value, Overflow beyond the bound of all. seen has
+// remembered returns text as a label's value, overflow beyond the bound of all. seen has
 // those that a part of the counters got before, which need not be asked for again.
 func remembered(seen map[string]string, all *bounded, text []byte) string {
 	value, ok := seen[string(text)]

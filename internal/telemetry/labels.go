@@ -19,7 +19,7 @@ var (
 	errorTypes = []string{"client", "upstream", "fault", "miss", "dropped", "resolve", "dial", "tls", "write", "read", "protocol", "timeout"}
 )
 
-// known keeps a label to its few values: "none" for "", Overflow for strangers.
+// known keeps a label to its few values: "none" for "", overflow for strangers.
 func known(s string, values []string) string {
 	if s == "" {
 		return "none"
@@ -27,7 +27,7 @@ func known(s string, values []string) string {
 	if i := slices.Index(values, s); i >= 0 {
 		return values[i] // not s itself, which may hold on to a larger string
 	}
-	return Overflow
+	return overflow
 }
 
 // statusLabel is "" where no response came.
@@ -43,7 +43,7 @@ func valid(s string) string {
 	if utf8.ValidString(s) {
 		return s
 	}
-	return Overflow
+	return overflow
 }
 
 // recorderCollector asks the recorder once a scrape, so that its figures agree.

@@ -14,7 +14,7 @@ import (
 	"github.com/understudy-proxy/understudy/fixtures"
 )
 
-// Bounds on what is remembered; whatever is beyond them counts as Overflow.
+// Bounds on what is remembered; whatever is beyond them counts as overflow.
 const (
 	maxRoutes  = 200
 	maxHosts   = 64

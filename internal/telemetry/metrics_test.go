@@ -147,8 +147,8 @@ func TestCardinalityIsBounded(t *testing.T) {
 		}
 	}
 	// Beyond the bound each is still counted once.
-	if got := m.served.routes.get([]byte("/never-seen")); got != Overflow {
-		t.Errorf("route beyond the bound = %q, want %q", got, Overflow)
+	if got := m.served.routes.get([]byte("/never-seen")); got != overflow {
+		t.Errorf("route beyond the bound = %q, want %q", got, overflow)
 	}
 	if n := len(m.served.admitted); n > maxHandles+(len(outcomes)+1)*(len(sources)+1) {
 		t.Errorf("%d label sets are kept, want no more than %d", n, maxHandles)
@@ -199,7 +199,7 @@ func FuzzRoute(f *testing.F) {
 	f.Add("//\xff/%20/")
 	f.Fuzz(func(t *testing.T, path string) {
 		route := Route(path)
-		if strings.ContainsAny(route, "?#%@=") && route != Overflow {
+		if strings.ContainsAny(route, "?#%@=") && route != overflow {
 			t.Errorf("Route(%q) = %q, which holds data", path, route)
 		}
 		// A route is its own route, but for the placeholder's braces.
@@ -270,6 +270,6 @@ func BenchmarkRoute(b *testing.B) {
 	var scratch [128]byte
 	b.ReportAllocs()
 	for b.Loop() {
-		AppendRoute(scratch[:0], "/v1/users/f81d4fae-7dec-11d0-a765-00a0c91e6bf6/orders/17")
+		appendRoute(scratch[:0], "/v1/users/f81d4fae-7dec-11d0-a765-00a0c91e6bf6/orders/17")
 	}
 }

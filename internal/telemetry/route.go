@@ -4,8 +4,8 @@ import (
 	"sync"
 )
 
-// Overflow stands for every value beyond a label's bound.
-const Overflow = "other"
+// overflow stands for every value beyond a label's bound.
+const overflow = "other"
 
 // maxRouteSegments bounds a route's depth; what is below becomes "…".
 const maxRouteSegments = 8
@@ -13,13 +13,13 @@ const maxRouteSegments = 8
 // maxSegment is the longest segment that can be part of a route's name.
 const maxSegment = 40
 
-// AppendRoute appends the route of a path to dst: segments that look like
+// appendRoute appends the route of a path to dst: segments that look like
 // identifiers (numbers, UUIDs, hexadecimal, dates, long or mixed tokens) become
 // {id}, and so does what is longer than a name would be. The query is not part
 // of path. It reads bytes only and allocates only to grow dst.
-func AppendRoute(dst []byte, path string) []byte {
+func appendRoute(dst []byte, path string) []byte {
 	if path == "" || path[0] != '/' {
-		return append(dst, Overflow...) // "*", CONNECT's authority
+		return append(dst, overflow...) // "*", CONNECT's authority
 	}
 	segments := 0
 	for i := 0; i < len(path); {
@@ -48,8 +48,8 @@ func AppendRoute(dst []byte, path string) []byte {
 	return dst
 }
 
-// Route is AppendRoute as a string.
-func Route(path string) string { return string(AppendRoute(nil, path)) }
+// Route is appendRoute as a string.
+func Route(path string) string { return string(appendRoute(nil, path)) }
 
 // looksLikeID judges a segment by its bytes. A name has letters and at most a few
 // digits, as "v1" and "oauth2" do; "report-2024" counts as an identifier.
@@ -103,7 +103,7 @@ func looksLikeID(s string) bool {
 
 func isDigit(c byte) bool { return c >= '0' && c <= '9' }
 
-// bounded hands out at most limit different strings, and Overflow for the rest.
+// bounded hands out at most limit different strings, and overflow for the rest.
 // It is safe for use by several goroutines.
 type bounded struct {
 	limit int
@@ -125,7 +125,7 @@ func (x *bounded) get(b []byte) string {
 		return s
 	}
 	if full {
-		return Overflow
+		return overflow
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -133,7 +133,7 @@ func (x *bounded) get(b []byte) string {
 		return s
 	}
 	if len(x.known) >= x.limit {
-		return Overflow
+		return overflow
 	}
 	s = string(b)
 	x.known[s] = s

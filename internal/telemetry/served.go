@@ -133,7 +133,7 @@ func (s *served) admit(k servedKey) servedKey {
 	defer s.mu.Unlock()
 	if !s.admitted[k] && len(s.admitted) >= maxHandles {
 		// One more series a metric at most for each outcome and source.
-		k = servedKey{Overflow, heads{0, anyOther, anyOther, anyOther, noValue}, k.outcome, k.source}
+		k = servedKey{overflow, heads{0, anyOther, anyOther, anyOther, noValue}, k.outcome, k.source}
 	}
 	s.admitted[k] = true
 	return k
@@ -142,7 +142,7 @@ func (s *served) admit(k servedKey) servedKey {
 // observe counts an exchange. It keeps nothing of e.
 func (s *served) observe(e *Exchange) {
 	var scratch [128]byte
-	route := AppendRoute(scratch[:0], e.Path)
+	route := appendRoute(scratch[:0], e.Path)
 	k := keyOf(e)
 	s.counts.do(func(p *servedPart) {
 		if p.series == nil {
@@ -189,7 +189,7 @@ func (s *served) Collect(ch chan<- prometheus.Metric) {
 			sum.duration.join(&one.duration)
 			sum.in.join(&one.in)
 			sum.out.join(&one.out)
-			by := [2]string{valueAt(k.outcome, outcomes, "", Overflow), valueAt(k.source, sources, "none", Overflow)}
+			by := [2]string{valueAt(k.outcome, outcomes, "", overflow), valueAt(k.source, sources, "none", overflow)}
 			for _, n := range one.in.counts {
 				ended[by] += float64(n)
 			}

@@ -347,8 +347,8 @@ func TestTrace(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	full := 1500 + EthernetHeader // takes one whole
-	small := 372 + EthernetHeader // a quarter: 376 with its header
+	full := 1500 + ethernetHeader // takes one whole
+	small := 372 + ethernetHeader // a quarter: 376 with its header
 	e := New[int](shaping.Conditions{Trace: tr}, 1)
 	put := func(now time.Duration, size, n int) { e.Put(now, size, false, n) }
 	put(0, full, 0)       // at 0

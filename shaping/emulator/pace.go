@@ -86,7 +86,7 @@ func (t *trace) take(now time.Duration, size int) time.Duration {
 	if t.index < 0 || t.at() < now {
 		t.seek(now)
 	}
-	bytes := size - EthernetHeader + shaping.TraceHeader
+	bytes := size - ethernetHeader + shaping.TraceHeader
 	for {
 		if t.left == 0 {
 			t.advance()
@@ -99,8 +99,8 @@ func (t *trace) take(now time.Duration, size int) time.Duration {
 	}
 }
 
-// EthernetHeader is the bytes of a packet's size that are not its own, but its frame's.
-const EthernetHeader = 14
+// ethernetHeader is the bytes of a packet's size that are not its own, but its frame's.
+const ethernetHeader = 14
 
 func (t *trace) at() time.Duration {
 	return time.Duration(t.round)*t.t.Length() + t.t.Opportunity(t.index)

@@ -79,7 +79,7 @@ func (a *Answerer) Answer(ctx context.Context, message []byte, server netip.Addr
 
 // resolve decides about one question. A nil body with success means: no such records.
 func (a *Answerer) resolve(ctx context.Context, q *dnsmessage.Question, server netip.Addr, tcp bool) (body dnsmessage.ResourceBody, code dnsmessage.RCode, silent bool) {
-	name := Canonical(q.Name.String())
+	name := canonical(q.Name.String())
 	wantsA := q.Type == dnsmessage.TypeA || q.Type == dnsmessage.TypeALL
 	switch {
 	case q.Class != dnsmessage.ClassINET && q.Class != dnsmessage.ClassANY:
@@ -100,7 +100,7 @@ func (a *Answerer) resolve(ctx context.Context, q *dnsmessage.Question, server n
 		return nil, dnsmessage.RCodeNameError, false
 	}
 	for _, own := range a.Own {
-		if name == Canonical(own) {
+		if name == canonical(own) {
 			if wantsA {
 				body = &dnsmessage.AResource{A: [4]byte{127, 0, 0, 1}}
 			}

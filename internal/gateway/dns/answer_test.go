@@ -170,7 +170,7 @@ func FuzzAnswer(f *testing.F) {
 		}
 		for _, r := range m.Answers {
 			if body, ok := r.Body.(*dnsmessage.AResource); ok && body.A[0] == 198 {
-				if name, ok := a.Names.Name(netip.AddrFrom4(body.A)); !ok || name != Canonical(m.Questions[0].Name.String()) {
+				if name, ok := a.Names.Name(netip.AddrFrom4(body.A)); !ok || name != canonical(m.Questions[0].Name.String()) {
 					t.Fatalf("%v stands for %q", body.A, name)
 				}
 			}

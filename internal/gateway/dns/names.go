@@ -14,8 +14,8 @@ var (
 	last  = binary.BigEndian.Uint32([]byte{198, 19, 254, 255})
 )
 
-// Capacity is how many names can have an address.
-var Capacity = int(last - first + 1)
+// capacity is how many names can have an address.
+var capacity = int(last - first + 1)
 
 // Names keeps which address stands for which name. An address once given stays
 // with its name. The zero value is ready.
@@ -28,7 +28,7 @@ type Names struct {
 // Address returns the address of a name, a new one if it has none. Case and a
 // final dot make no difference. It is not ok when all addresses are given away.
 func (n *Names) Address(name string) (addr netip.Addr, ok bool) {
-	name = Canonical(name)
+	name = canonical(name)
 	n.mu.RLock()
 	addr, ok = n.byName[name]
 	n.mu.RUnlock()
@@ -40,7 +40,7 @@ func (n *Names) Address(name string) (addr netip.Addr, ok bool) {
 	if addr, ok = n.byName[name]; ok {
 		return addr, true
 	}
-	if len(n.names) >= Capacity {
+	if len(n.names) >= capacity {
 		return netip.Addr{}, false
 	}
 	var b [4]byte
@@ -70,5 +70,5 @@ func (n *Names) Name(addr netip.Addr) (name string, ok bool) {
 	return n.names[i], true
 }
 
-// Canonical returns a name in lower case and without its final dot.
-func Canonical(name string) string { return strings.ToLower(strings.TrimSuffix(name, ".")) }
+// canonical returns a name in lower case and without its final dot.
+func canonical(name string) string { return strings.ToLower(strings.TrimSuffix(name, ".")) }

@@ -35,10 +35,10 @@ func TestNamesGoThereAndBack(t *testing.T) {
 func TestNamesEnd(t *testing.T) {
 	var n Names
 	var addr netip.Addr
-	for i := range Capacity {
+	for i := range capacity {
 		var ok bool
 		if addr, ok = n.Address(fmt.Sprint("n", i)); !ok {
-			t.Fatalf("no address for name %d of %d", i, Capacity)
+			t.Fatalf("no address for name %d of %d", i, capacity)
 		}
 	}
 	if want := netip.MustParseAddr("198.19.254.255"); addr != want {

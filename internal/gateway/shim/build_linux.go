@@ -5,8 +5,8 @@ import (
 	"syscall"
 )
 
-// Builders are the capabilities that building takes.
-var Builders = []uintptr{capSysAdmin, capNetAdmin, capNetRaw, capNetBindService}
+// builders are the capabilities that building takes.
+var builders = []uintptr{capSysAdmin, capNetAdmin, capNetRaw, capNetBindService}
 
 // build makes all that the command needs and hands the sockets over. It runs on
 // the process's first thread, which moves to the command's network namespace on
@@ -220,7 +220,7 @@ func Powers() error {
 	if err := have.get(); err != nil {
 		return at("capget", err)
 	}
-	for _, c := range Builders {
+	for _, c := range builders {
 		if have[c/32].effective&(1<<(c%32)) == 0 {
 			return at("a capability is missing", syscall.EPERM)
 		}

@@ -65,7 +65,7 @@ func (p *process) execute() (pid int, err error) {
 	if p.command.Group != 0 {
 		attr.Sys.Setpgid, attr.Sys.Pgid = true, p.command.Group
 	}
-	attr.Files = SameFiles(p.order.Inherited)
+	attr.Files = sameFiles(p.order.Inherited)
 	pid, err = syscall.ForkExec(p.command.Path, p.command.Argv, attr)
 	if err == syscall.ENOEXEC { // a script without a first line that says of what
 		argv := append([]string{"/bin/sh", p.command.Path}, p.command.Argv[1:]...)
@@ -74,9 +74,9 @@ func (p *process) execute() (pid int, err error) {
 	return pid, err
 }
 
-// SameFiles lists standard streams and further descriptors for a child that gets
+// sameFiles lists standard streams and further descriptors for a child that gets
 // each under its own number.
-func SameFiles(further []int) []uintptr {
+func sameFiles(further []int) []uintptr {
 	files := []uintptr{0, 1, 2}
 	for _, fd := range further {
 		for len(files) < fd {

@@ -9,14 +9,14 @@ import (
 // A process is a shim if both its first argument and this variable say so.
 const (
 	Name     = "understudy-gateway"
-	Variable = "UNDERSTUDY_GATEWAY"
+	variable = "UNDERSTUDY_GATEWAY"
 )
 
-// Environ is the environment of a shim whose line and order have these numbers.
+// environ is the environment of a shim whose line and order have these numbers.
 // Collecting garbage would cost its start more than the little that is made; a long run
 // that opens many sockets makes more.
-func Environ(line, order int) []string {
-	return []string{Variable + "=" + strconv.Itoa(line) + " " + strconv.Itoa(order), "GOGC=off", "GOMEMLIMIT=64MiB", "GOMAXPROCS=2"}
+func environ(line, order int) []string {
+	return []string{variable + "=" + strconv.Itoa(line) + " " + strconv.Itoa(order), "GOGC=off", "GOMEMLIMIT=64MiB", "GOMAXPROCS=2"}
 }
 
 // init takes the process over if it is a shim, or executes one. The runtime keeps init on the
@@ -25,7 +25,7 @@ func Environ(line, order int) []string {
 // the command then.
 func init() {
 	args := arguments()
-	text, ok := syscall.Getenv(Variable)
+	text, ok := syscall.Getenv(variable)
 	if !ok || len(args) == 0 || args[0] != Name {
 		spawnEarly(args)
 		return

@@ -35,7 +35,7 @@ func Spawn(dir string, streams [3]uintptr) (*Spawned, error) {
 	// The shim gets what this process has inherited, each under its own number
 	// (make's job server, a service manager's sockets), then the order, the line to
 	// this process, and two numbers that are to be its own.
-	attr := &syscall.ProcAttr{Dir: dir, Files: SameFiles(s.Inherited), Sys: &syscall.SysProcAttr{
+	attr := &syscall.ProcAttr{Dir: dir, Files: sameFiles(s.Inherited), Sys: &syscall.SysProcAttr{
 		Cloneflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWNS,
 		Setpgid:    true, // so that the terminal's signals reach the command alone
 	}}
@@ -45,13 +45,13 @@ func Spawn(dir string, streams [3]uintptr) (*Spawned, error) {
 	s.NamespaceFD = orderFD + 2
 	// The last two keep those numbers free of what the shim opens, until they are that.
 	attr.Files = append(attr.Files, uintptr(pipe[0]), uintptr(pair[1]), uintptr(pipe[0]), uintptr(pipe[0]))
-	attr.Env = Environ(lineFD, orderFD)
+	attr.Env = environ(lineFD, orderFD)
 	if s.UserNamespace {
 		attr.Sys.Cloneflags |= syscall.CLONE_NEWUSER
 		uid, gid := syscall.Geteuid(), syscall.Getegid()
 		attr.Sys.UidMappings = []syscall.SysProcIDMap{{ContainerID: uid, HostID: uid, Size: 1}}
 		attr.Sys.GidMappings = []syscall.SysProcIDMap{{ContainerID: gid, HostID: gid, Size: 1}}
-		attr.Sys.AmbientCaps = Builders
+		attr.Sys.AmbientCaps = builders
 	}
 	s.TimerSlack, err = withSlack(func() error {
 		s.PID, err = syscall.ForkExec("/proc/self/exe", []string{Name}, attr)
