@@ -67,7 +67,8 @@ type Planner interface {
 type Responder interface {
 	// NeedsBody reports whether the answer to x may depend on the request's body.
 	NeedsBody(x *Exchange) bool
-	// Respond returns the answer to x, or *fixtures.MissError.
+	// Respond returns the answer to x, or *fixtures.MissError, which OnMiss decides on.
+	// Any other error is answered with 500 and counts as a miss.
 	Respond(x *Exchange) (*fixtures.Answer, error)
 }
 
@@ -89,9 +90,11 @@ type Tape interface {
 // Observer is told of connections and exchanges: ledger, metrics, live view.
 // Its methods are called from many goroutines and must not block.
 type Observer interface {
+	// ConnOpened is told of a connection at its accept.
 	ConnOpened(c *wire.Conn)
 	// ConnClosed ends what ConnOpened began.
 	ConnClosed(c *wire.Conn, end ConnEnd)
+	// ExchangeBegun is told of an exchange once its request's head is read.
 	ExchangeBegun(x *Exchange)
 	// ExchangeDone ends what ExchangeBegun began. x and the arrays in it are the
 	// pipeline's again when it returns, but for Fired's; strings may be kept.

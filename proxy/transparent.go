@@ -7,7 +7,8 @@ import (
 	"time"
 )
 
-// Destination tells whom a connection was for that came to us unasked.
+// Destination tells whom a connection was for that came to us unasked. An error's
+// connection is dropped, with the error as the reason.
 type Destination func(nc net.Conn) (Meant, error)
 
 // Meant is whom a connection was for, host:port.

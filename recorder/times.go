@@ -44,7 +44,7 @@ func (t *times) join(o *times) {
 }
 
 // Spread says how durations are distributed: quantiles to within 2 %, the
-// greatest exactly.
+// greatest exactly; all are 0 where there were none.
 type Spread struct {
 	Count uint64        `json:"count"`
 	P50   time.Duration `json:"p50_ns"`

@@ -54,7 +54,8 @@ type state struct {
 	reported atomic.Bool
 }
 
-// NewEngine returns an engine without rules. onError, which may be nil, is told
+// NewEngine returns an engine without rules, whose draws all come from seed: equal
+// requests in equal order are decided equally. onError, which may be nil, is told
 // once per rule and version of it when its expression goes wrong at run time;
 // such an evaluation counts as no match. It is called on the request's way and
 // must not block.

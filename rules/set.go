@@ -151,7 +151,8 @@ type Place struct {
 	Shared bool // see Source.Shared
 }
 
-// Load reads and parses the files and folders at places.
+// Load is Parse of the files and folders at places. A file that cannot be read is a
+// *place.Error.
 func Load(places []Place, opts Options) (*Set, error) {
 	sources, err := read(places)
 	if err != nil {

@@ -24,7 +24,7 @@ func (e *Engine) Rules() []Status {
 }
 
 // SetEnabled switches one rule on or off, until it is switched again or its
-// enabled key changes in the file.
+// enabled key changes in the file. Its error says that there is no such rule.
 func (e *Engine) SetEnabled(name string, on bool) error {
 	e.swap.Lock()
 	defer e.swap.Unlock()

@@ -128,6 +128,8 @@ func (a *Applied) prepare() error {
 // The kernel starts its generator anew at each change, where it has a seed: each
 // change gets one of its own, made of the given seed and the number of the change. The
 // state of a loss with a memory starts as good.
+//
+// Queue after queue is changed, and none is put back where one then fails.
 func (a *Applied) Change(ctx context.Context, link Link, classes ...LinkClass) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()

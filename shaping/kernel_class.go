@@ -15,7 +15,7 @@ const mostBands = 16
 // mostFilters bounds what the kernel looks through for a packet, in each direction.
 const mostFilters = 1000
 
-// Lookup finds the addresses of a host.
+// Lookup finds the addresses of a host, in any order; repeats do not matter.
 type Lookup func(ctx context.Context, host string) ([]netip.Addr, error)
 
 // KernelClasses makes of classes what the kernel can have, which knows addresses and no

@@ -96,9 +96,9 @@ func packets(rate uint64, d time.Duration) uint64 {
 	return uint64(n + 0.999999)
 }
 
-// Difference names each condition in which b differs from a, in the units that people
-// write, for what a kernel was asked and what it says it has. What a kernel does not
-// tell is left out: distributions, and a seed that nobody asked for.
+// Difference names each condition in which what a kernel says it has differs from what it
+// was asked for, in the units that people write; nil for none. What a kernel does not tell
+// is left out: distributions, and a seed that nobody asked for.
 func Difference(asked, had Conditions) []string {
 	if asked.Seed == 0 {
 		had.Seed = 0
