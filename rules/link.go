@@ -29,7 +29,7 @@ func (r *reader) link(u *rule, e entry) {
 // ClassUse is a class of the link that a rule puts connections into. Which classes there
 // are is not for this package to know.
 type ClassUse struct {
-	Rule, Class string
+	Class string
 	// Error is a finding at the class's name in the rule.
 	Error func(hint, format string, args ...any) *place.Error
 }
@@ -39,7 +39,7 @@ func (s *Set) ClassUses() []ClassUse {
 	var all []ClassUse
 	for _, u := range s.rules {
 		if u.effects.link != "" {
-			all = append(all, ClassUse{u.name, u.effects.link, u.linkAt})
+			all = append(all, ClassUse{u.effects.link, u.linkAt})
 		}
 	}
 	return all
