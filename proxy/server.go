@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/understudy-proxy/understudy/fixtures"
+	"github.com/understudy-proxy/understudy/proxy/dial"
 	"github.com/understudy-proxy/understudy/proxy/wire"
 )
 
@@ -32,7 +33,7 @@ type Server struct {
 	// where it knows an address only. nil for Pass.
 	PassAddress func(addr string) bool
 	// Dial reaches the destination of a connection that is passed on. nil for
-	// net.Dialer's.
+	// dial.Dialer's, within 10 s.
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 	// CACert is the CA's certificate as PEM, served by a forward door at /ca.pem; nil for none.
 	CACert []byte
@@ -46,7 +47,8 @@ type Server struct {
 	HeadBytes int
 	Log       *zap.Logger // nil for nothing
 
-	ids atomic.Uint64
+	dialer dial.Dialer // where Dial is nil
+	ids    atomic.Uint64
 
 	mu    sync.Mutex
 	doors map[*site]struct{} // those that serve

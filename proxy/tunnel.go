@@ -25,11 +25,12 @@ func (s *session) pass(ctx context.Context, nc net.Conn, addr string, p protocol
 }
 
 func (s *session) dial(ctx context.Context, addr string) (net.Conn, error) {
-	dial := s.Dial
-	if dial == nil {
-		dial = (&net.Dialer{Timeout: 10 * time.Second}).DialContext
+	if s.Dial != nil {
+		return s.Dial(ctx, "tcp", addr)
 	}
-	return dial(ctx, "tcp", addr)
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	return s.dialer.DialContext(ctx, "tcp", addr)
 }
 
 func (s *session) undialled(addr string, p protocol, err error) {

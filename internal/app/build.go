@@ -24,6 +24,7 @@ import (
 	"github.com/understudy-proxy/understudy/internal/timing"
 	"github.com/understudy-proxy/understudy/proxy"
 	"github.com/understudy-proxy/understudy/proxy/ca"
+	"github.com/understudy-proxy/understudy/proxy/dial"
 	"github.com/understudy-proxy/understudy/proxy/upstream"
 	"github.com/understudy-proxy/understudy/recorder"
 	"github.com/understudy-proxy/understudy/rules"
@@ -59,6 +60,7 @@ type parts struct {
 	draining  chan struct{} // closed when the run begins to end
 
 	listeners   []listener
+	dialer      dial.Dialer     // of all that goes out
 	own         *redirect.Own   // what goes out, where transparent doors are; else nil
 	lease       *redirect.Lease // of the rules that lead to them; nil for none
 	ahead       *gateway.Ahead  // the command's namespaces, while the rest is made; nil for none
@@ -251,6 +253,7 @@ func (p *parts) makeUpstream() error {
 	for _, l := range p.c.Listen {
 		if l.Kind == config.ListenTransparent {
 			p.own = &redirect.Own{}
+			p.dialer.One = p.own.Dial
 			break
 		}
 	}
@@ -262,11 +265,7 @@ func (p *parts) makeUpstream() error {
 		InsecureSkipVerify: u.Insecure, Resolve: u.ConnectTo,
 		DialTimeout: bound(u.Timeouts.Connect), TLSHandshakeTimeout: bound(u.Timeouts.TLS),
 		ResponseHeaderTimeout: u.Timeouts.ResponseHeader, IdleTimeout: bound(u.Timeouts.Idle),
-	}
-	if p.own != nil {
-		p.transport.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
-			return p.own.Dial(ctx, network, addr, 0) // the transport bounds it
-		}
+		DialContext: p.dialer.DialContext,
 	}
 	if u.CAFile == "" {
 		return nil
@@ -431,10 +430,9 @@ func (p *parts) dialOut(ctx context.Context, network, addr string) (net.Conn, er
 	if p.c.Mode == config.ModeReplay && p.c.OnMiss == config.MissFail {
 		return nil, fmt.Errorf("pass %s: replay sends nothing out; --on-miss forward lets it", addr)
 	}
-	if p.own != nil {
-		return p.own.Dial(ctx, network, addr, p.c.Upstream.Timeouts.Connect)
-	}
-	return (&net.Dialer{Timeout: p.c.Upstream.Timeouts.Connect}).DialContext(ctx, network, addr)
+	ctx, cancel := context.WithTimeout(ctx, bound(p.c.Upstream.Timeouts.Connect))
+	defer cancel()
+	return p.dialer.DialContext(ctx, network, addr)
 }
 
 // serve serves one listener until ctx ends.

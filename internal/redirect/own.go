@@ -9,7 +9,6 @@ import (
 	"os"
 	"sync"
 	"syscall"
-	"time"
 	"weak"
 )
 
@@ -29,10 +28,9 @@ type Own struct {
 }
 
 // Dial makes a connection that rules can tell from others by its Mark. It fails
-// with ErrLoop where the connection came to one of our own doors. Timeout 0 is
-// for none.
-func (o *Own) Dial(ctx context.Context, network, addr string, timeout time.Duration) (net.Conn, error) {
-	d := net.Dialer{Timeout: timeout, Control: func(_, _ string, raw syscall.RawConn) error {
+// with ErrLoop where the connection came to one of our own doors.
+func (o *Own) Dial(ctx context.Context, network, addr string) (net.Conn, error) {
+	d := net.Dialer{Control: func(_, _ string, raw syscall.RawConn) error {
 		return raw.Control(func(fd uintptr) { mark(fd) })
 	}}
 	nc, err := d.DialContext(ctx, network, addr)

@@ -167,8 +167,10 @@ func testRedirect(t *testing.T, doors ...string) {
 	wantMet(t, last, "[::1]:6379")
 
 	// Our own connections go their way.
+	ctx, cancel := context.WithTimeout(t.Context(), bound)
+	defer cancel()
 	for _, to := range []string{"203.0.113.9:80", "[2001:db8:9::9]:80"} {
-		nc, err := own.Dial(context.Background(), "tcp", to, bound)
+		nc, err := own.Dial(ctx, "tcp", to)
 		if err != nil {
 			t.Errorf("Dial(%s) = %v, want a connection", to, err)
 			continue
@@ -259,6 +261,8 @@ func TestLoopIsNoticed(t *testing.T) {
 	d := open(t, "[::]:15001")
 	defer d.Close()
 	own := &Own{}
+	ctx, cancel := context.WithTimeout(t.Context(), bound)
+	defer cancel()
 	ends := make(chan error, 256)
 	go func() { // as a door that passes on at once: ends with the door
 		for {
@@ -273,7 +277,7 @@ func TestLoopIsNoticed(t *testing.T) {
 			go func() { // ends with its two connections
 				if err == nil {
 					var up net.Conn
-					if up, err = own.Dial(context.Background(), "tcp", to.String(), bound); err == nil {
+					if up, err = own.Dial(ctx, "tcp", to.String()); err == nil {
 						_, _ = io.Copy(nc, up)
 						_ = up.Close()
 					}

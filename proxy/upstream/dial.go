@@ -30,13 +30,13 @@ func (h *host) dial(ctx context.Context, offerH2 bool) (*dialled, error) {
 	}
 	dctx, cancel := context.WithTimeout(ctx, orDefault(t.DialTimeout, DefaultDialTimeout))
 	defer cancel()
-	dial := t.DialContext
-	if dial == nil {
-		dial = (&net.Dialer{}).DialContext
+	connect := t.DialContext
+	if connect == nil {
+		connect = t.dialer.DialContext
 	}
 	d := &dialled{}
 	start := time.Now()
-	nc, err := dial(dctx, "tcp", addr)
+	nc, err := connect(dctx, "tcp", addr)
 	if err != nil {
 		op := "dial"
 		if _, ok := errors.AsType[*net.DNSError](err); ok {

@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/understudy-proxy/understudy/proxy/dial"
 	"github.com/understudy-proxy/understudy/proxy/wire"
 )
 
@@ -36,7 +37,7 @@ type Transport struct {
 	RootCAs *x509.CertPool
 	// InsecureSkipVerify accepts any certificate. It is for those who asked.
 	InsecureSkipVerify bool
-	// DialContext makes a connection; nil means net.Dialer's.
+	// DialContext makes a connection; nil means dial.Dialer's.
 	DialContext func(ctx context.Context, network, addr string) (net.Conn, error)
 	// DialTimeout bounds dialling, name look-up included; 0 means DefaultDialTimeout.
 	DialTimeout time.Duration
@@ -55,6 +56,7 @@ type Transport struct {
 	// --connect-to does. Names in requests and in TLS stay as they are.
 	Resolve map[string]string
 
+	dialer   dial.Dialer            // where DialContext is nil
 	sessions tls.ClientSessionCache // made by the first use; guarded by mu
 
 	mu     sync.Mutex

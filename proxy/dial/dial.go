@@ -1,0 +1,252 @@
+package dial
+
+import (
+	"context"
+	"maps"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+const (
+	// stagger is how long an address has before the next is tried beside it
+	// (RFC 8305, 8).
+	stagger = 250 * time.Millisecond
+	// shunFor is how long an address that failed, or that another overtook, is tried
+	// after the others.
+	shunFor = 30 * time.Second
+)
+
+// Dialer makes connections. The zero value is ready; any number of goroutines may use it.
+type Dialer struct {
+	// One connects to one address, IP:port, and returns soon after ctx has ended; nil
+	// means net.Dialer's.
+	One func(ctx context.Context, network, addr string) (net.Conn, error)
+	// Lookup returns a host's addresses in the order of preference, at least one; nil
+	// means net.DefaultResolver's.
+	Lookup func(ctx context.Context, host string) ([]net.IPAddr, error)
+
+	mu   sync.Mutex
+	shun map[string]time.Time // IP:port → until when it comes last
+}
+
+// DialContext connects to addr, host:port, as net.Dialer's does, but for a host with several
+// addresses: the next is begun 250 ms after the one before, or as soon as that failed,
+// families by turns. The first connection wins, the others are given up. What failed or was
+// overtaken comes last for 30 seconds.
+//
+// Where all fail the error has each address with its own; its Timeout reports whether one
+// did not answer.
+func (d *Dialer) DialContext(ctx context.Context, network, addr string) (net.Conn, error) {
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil || host == "" {
+		return d.one(ctx, network, addr) // which says what is wrong
+	}
+	if _, err := netip.ParseAddr(host); err == nil {
+		return d.one(ctx, network, addr)
+	}
+	ips, err := d.lookup(ctx, host)
+	switch {
+	case err != nil:
+		return nil, &net.OpError{Op: "dial", Net: network, Err: err}
+	case len(ips) == 1:
+		return d.one(ctx, network, net.JoinHostPort(ips[0].String(), port))
+	}
+	addrs := make([]string, 0, len(ips))
+	for _, ip := range byTurns(ips) {
+		addrs = append(addrs, net.JoinHostPort(ip.String(), port))
+	}
+	return d.race(ctx, network, d.order(addrs))
+}
+
+func (d *Dialer) one(ctx context.Context, network, addr string) (net.Conn, error) {
+	if d.One != nil {
+		return d.One(ctx, network, addr)
+	}
+	return new(net.Dialer).DialContext(ctx, network, addr)
+}
+
+func (d *Dialer) lookup(ctx context.Context, host string) ([]net.IPAddr, error) {
+	if d.Lookup != nil {
+		return d.Lookup(ctx, host)
+	}
+	return net.DefaultResolver.LookupIPAddr(ctx, host)
+}
+
+// byTurns takes the first address's family and the other by turns, as long as there are
+// both (RFC 8305, 4).
+func byTurns(ips []net.IPAddr) []net.IPAddr {
+	var own, other []net.IPAddr
+	is4 := func(ip net.IPAddr) bool { return ip.IP.To4() != nil }
+	for _, ip := range ips {
+		if is4(ip) == is4(ips[0]) {
+			own = append(own, ip)
+		} else {
+			other = append(other, ip)
+		}
+	}
+	all := make([]net.IPAddr, 0, len(ips))
+	for i := range max(len(own), len(other)) {
+		if i < len(own) {
+			all = append(all, own[i])
+		}
+		if i < len(other) {
+			all = append(all, other[i])
+		}
+	}
+	return all
+}
+
+// order puts those to shun last.
+func (d *Dialer) order(addrs []string) []string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if len(d.shun) == 0 {
+		return addrs
+	}
+	now := time.Now()
+	good, late := make([]string, 0, len(addrs)), []string(nil)
+	for _, addr := range addrs {
+		if now.Before(d.shun[addr]) {
+			late = append(late, addr)
+		} else {
+			good = append(good, addr)
+		}
+	}
+	return append(good, late...)
+}
+
+// attempt is one address's turn.
+type attempt struct {
+	addr  string
+	begun time.Time
+	nc    net.Conn
+	err   error // why it failed; nil while it goes on, too
+}
+
+// race returns the first connection that comes about.
+func (d *Dialer) race(ctx context.Context, network string, addrs []string) (net.Conn, error) {
+	var (
+		begun = make([]*attempt, 0, len(addrs))
+		ended = make(chan *attempt)
+		over  = make(chan struct{})
+		next  = time.NewTimer(stagger)
+		open  = 0
+	)
+	all, giveUp := context.WithCancel(ctx)
+	defer func() {
+		next.Stop()
+		close(over)
+		giveUp()
+	}()
+	begin := func() {
+		a := &attempt{addr: addrs[len(begun)], begun: time.Now()}
+		begun = append(begun, a)
+		open++
+		next.Reset(stagger)
+		go func() { // ends with its call of one, which giveUp ends
+			nc, err := d.one(all, network, a.addr)
+			select {
+			case ended <- &attempt{a.addr, a.begun, nc, err}:
+			case <-over:
+				if err == nil {
+					_ = nc.Close()
+				}
+			}
+		}()
+	}
+	begin()
+	for {
+		select {
+		case <-next.C:
+			if len(begun) < len(addrs) {
+				begin()
+			}
+			continue
+		case a := <-ended:
+			open--
+			i := slices.IndexFunc(begun, func(b *attempt) bool { return b.addr == a.addr })
+			if a.err == nil {
+				d.note(ctx, a.addr, slices.Delete(begun, i, i+1))
+				return a.nc, nil
+			}
+			begun[i] = a
+		}
+		switch {
+		case ctx.Err() != nil: // all end now
+			if open == 0 {
+				d.note(ctx, "", begun)
+				return nil, failed(network, begun)
+			}
+		case len(begun) < len(addrs):
+			begin()
+		case open == 0:
+			d.note(ctx, "", begun)
+			return nil, failed(network, begun)
+		}
+	}
+}
+
+// note remembers that addr answered, where there is one, and which of the others did not:
+// those that failed, and those that had their time. That the caller's ran out tells nothing.
+func (d *Dialer) note(ctx context.Context, addr string, others []*attempt) {
+	now := time.Now()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.shun, addr)
+	for _, a := range others {
+		if now.Sub(a.begun) < stagger && (a.err == nil || ctx.Err() != nil) {
+			continue
+		}
+		if d.shun == nil {
+			d.shun = map[string]time.Time{}
+		}
+		d.shun[a.addr] = now.Add(shunFor)
+	}
+	if len(others) > 0 {
+		maps.DeleteFunc(d.shun, func(_ string, until time.Time) bool { return !now.Before(until) })
+	}
+}
+
+func failed(network string, all []*attempt) error {
+	return &net.OpError{Op: "dial", Net: network, Err: attempts(all)}
+}
+
+// attempts are an error: none succeeded.
+type attempts []*attempt
+
+// Error gives each address and what became of it.
+func (all attempts) Error() string {
+	var b strings.Builder
+	for i, a := range all {
+		if i > 0 {
+			b.WriteString("; ")
+		}
+		err := a.err
+		if op, ok := err.(*net.OpError); ok && op.Err != nil { // the address is said
+			err = op.Err
+		}
+		b.WriteString(a.addr + ": " + err.Error())
+	}
+	return b.String()
+}
+
+// Unwrap returns what became of each.
+func (all attempts) Unwrap() []error {
+	errs := make([]error, len(all))
+	for i, a := range all {
+		errs[i] = a.err
+	}
+	return errs
+}
+
+// Timeout reports whether one did not answer in time.
+func (all attempts) Timeout() bool {
+	return slices.ContainsFunc(all, func(a *attempt) bool {
+		late, ok := a.err.(interface{ Timeout() bool })
+		return ok && late.Timeout()
+	})
+}
