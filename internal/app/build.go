@@ -265,7 +265,8 @@ func (p *parts) makeUpstream() error {
 		InsecureSkipVerify: u.Insecure, Resolve: u.ConnectTo,
 		DialTimeout: bound(u.Timeouts.Connect), TLSHandshakeTimeout: bound(u.Timeouts.TLS),
 		ResponseHeaderTimeout: u.Timeouts.ResponseHeader, IdleTimeout: bound(u.Timeouts.Idle),
-		DialContext: p.dialer.DialContext,
+		UnacknowledgedTimeout: bound(u.Timeouts.Unacknowledged),
+		DialContext:           p.dialer.DialContext,
 	}
 	if u.CAFile == "" {
 		return nil

@@ -131,6 +131,8 @@ type Timeouts struct {
 	Connect        time.Duration `key:"upstream.timeouts.connect"`
 	TLS            time.Duration `key:"upstream.timeouts.tls"`
 	ResponseHeader time.Duration `key:"upstream.timeouts.response_header"`
+	// Unacknowledged is how long an upstream's machine may leave what was sent unacknowledged.
+	Unacknowledged time.Duration `key:"upstream.timeouts.unacknowledged"`
 	Idle           time.Duration `key:"upstream.timeouts.idle"` // how long an unused connection is kept
 }
 
@@ -197,9 +199,10 @@ func Default() *Config {
 		Repeat:      RepeatSequence,
 		Transparent: Transparent{SkipPorts: []Ports{{22, 22}}},
 		Upstream: Upstream{Timeouts: Timeouts{
-			Connect: 10 * time.Second,
-			TLS:     10 * time.Second,
-			Idle:    90 * time.Second,
+			Connect:        10 * time.Second,
+			TLS:            10 * time.Second,
+			Unacknowledged: 20 * time.Second,
+			Idle:           90 * time.Second,
 		}},
 		Link:    Link{Engine: EngineAuto},
 		Admin:   Admin{Addr: "127.0.0.1:0"},

@@ -51,7 +51,7 @@ upstream:
   insecure: true
   ca_file: roots.pem
   connect_to: {"API.example.com:443": "127.0.0.1:8443"}
-  timeouts: {connect: 1s, tls: 2s, response_header: 3s, idle: 1m}
+  timeouts: {connect: 1s, tls: 2s, response_header: 3s, unacknowledged: 4s, idle: 1m}
 admin:
   addr: 127.0.0.1:9900
   token: 0123456789abcdef
@@ -109,7 +109,7 @@ func TestEveryKeyIsRead(t *testing.T) {
 			Skip: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("2001:db8::7/128")}, SkipUIDs: []uint32{65532}},
 		Intercept: Intercept{Pass: []string{"*.bank.example"}, Only: []string{"api.example.com", "*.example.com"}, CADir: "etc/ca"},
 		Upstream: Upstream{Insecure: true, CAFile: "etc/roots.pem", ConnectTo: map[string]string{"api.example.com:443": "127.0.0.1:8443"},
-			Timeouts: Timeouts{Connect: time.Second, TLS: 2 * time.Second, ResponseHeader: 3 * time.Second, Idle: time.Minute}},
+			Timeouts: Timeouts{Connect: time.Second, TLS: 2 * time.Second, ResponseHeader: 3 * time.Second, Unacknowledged: 4 * time.Second, Idle: time.Minute}},
 		Admin:        Admin{Addr: "127.0.0.1:9900", Token: "0123456789abcdef", OpenMetrics: true, Hosts: []string{"understudy.test"}},
 		Log:          Log{Level: "debug", Format: "json", Access: true},
 		ServerTiming: true,

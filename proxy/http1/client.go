@@ -72,6 +72,7 @@ type Conn struct {
 	mu     sync.Mutex
 	state  connState
 	turn   uint64 // counts the requests
+	cause  error  // see Fail
 
 	doubts *time.Timer // calls doubt. It goes on over requests, which do not pay for it
 	armed  bool        // it runs
@@ -152,6 +153,20 @@ func (c *Conn) Close() error {
 		c.Closed(c)
 	}
 	return err
+}
+
+// Fail breaks the connection with RST; a round trip under way fails with err.
+func (c *Conn) Fail(err error) {
+	c.mu.Lock()
+	dead := c.state == connDead
+	if !dead {
+		c.cause = err
+	}
+	c.mu.Unlock()
+	if !dead {
+		sock.Reset(c.nc)
+		_ = c.Close()
+	}
 }
 
 // detach gives nc away; false where it was closed already.
@@ -352,11 +367,16 @@ func (t *trip) explain(ctx context.Context, err error) error {
 	t.mu.Lock()
 	sendErr, taken, source := t.sendErr, t.taken, t.sourceErr
 	t.mu.Unlock()
+	t.c.mu.Lock()
+	cause := t.c.cause
+	t.c.mu.Unlock()
 	op := "read"
 	var v *ProtocolError
 	switch {
 	case ctx.Err() != nil:
 		return &wire.UpstreamError{Op: op, Addr: t.c.addr, Err: context.Cause(ctx)}
+	case cause != nil:
+		err = cause
 	case source:
 		return &wire.UpstreamError{Op: "write", Addr: t.c.addr, Err: sendErr}
 	case errors.As(err, &v):

@@ -16,6 +16,7 @@ import (
 	xhttp2 "golang.org/x/net/http2"
 
 	"github.com/understudy-proxy/understudy/fixtures"
+	"github.com/understudy-proxy/understudy/proxy/sock"
 	"github.com/understudy-proxy/understudy/proxy/wire"
 )
 
@@ -59,6 +60,8 @@ type Conn struct {
 	nc   net.Conn
 	addr string
 	used atomic.Bool
+
+	cause atomic.Pointer[error] // see Fail
 }
 
 // NewConn takes over nc, which is ready to speak HTTP/2 (negotiated by TLS, or
@@ -101,6 +104,13 @@ func (c *Conn) Open() bool { return !c.cc.State().Closed }
 
 // Close ends the connection with all its exchanges.
 func (c *Conn) Close() error { return c.cc.Close() }
+
+// Fail breaks the connection with RST; round trips under way fail with err.
+func (c *Conn) Fail(err error) {
+	c.cause.CompareAndSwap(nil, &err)
+	sock.Reset(c.nc)
+	_ = c.Close()
+}
 
 // RoundTrip sends r and returns the response's head. It honours
 // wire.RoundTripper's contract, for one connection. r.Body may be read after
@@ -284,6 +294,9 @@ func (x *clientExchange) failure(ctx context.Context, err error) error {
 	op := "read"
 	var se xhttp2.StreamError
 	var ga xhttp2.GoAwayError
+	if cause := x.conn.cause.Load(); cause != nil {
+		err = *cause
+	}
 	// Where ctx has ended the body may still be read.
 	whole := ctx.Err() == nil && (x.body == nil || x.body.whole())
 	switch {

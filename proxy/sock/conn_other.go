@@ -92,3 +92,6 @@ func (c *Conn) Stamp() {}
 // Arrived returns when the bytes of the last Read came in, where the kernel
 // noted it, and now otherwise.
 func (c *Conn) Arrived() time.Time { return time.Now() }
+
+// Waiting reports whether what was sent waits to be acknowledged, which is not known here.
+func (c *Conn) Waiting() (waiting bool, heard time.Duration) { return false, 0 }

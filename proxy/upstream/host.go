@@ -25,7 +25,7 @@ type host struct {
 	closed bool
 	lines  map[*line]struct{} // all HTTP/1 connections
 	idle   []*line            // those without an exchange, the latest used last
-	h2     []*http2.Conn      // shared by all exchanges that speak HTTP/2
+	h2     []*shared          // used by all exchanges that speak HTTP/2
 	dial2  *dialing           // an attempt at HTTP/2 that others wait for
 	noH2   bool               // the server did not want it
 
@@ -205,9 +205,10 @@ func (h *host) connect2(ctx context.Context) (c *http2.Conn, d *dialled, err err
 		return nil, nil, h.closedError()
 	}
 	c.Reserve()
-	h.h2 = append(h.h2, c)
+	h.h2 = append(h.h2, &shared{c, silenceOf(d.nc)})
 	h.watched = true
 	h.t.reapLater()
+	h.t.watch()
 	return c, d, nil
 }
 
@@ -237,10 +238,10 @@ func (h *host) connectClear(ctx context.Context) (*http2.Conn, *dialled, error) 
 // take2 returns a connection with a place kept on it, nil if none has one, and
 // forgets those that are closed. mu is held.
 func (h *host) take2() *http2.Conn {
-	h.h2 = slices.DeleteFunc(h.h2, func(c *http2.Conn) bool { return !c.Open() })
+	h.h2 = slices.DeleteFunc(h.h2, func(c *shared) bool { return !c.Open() })
 	for _, c := range h.h2 {
 		if c.Reserve() {
-			return c
+			return c.Conn
 		}
 	}
 	return nil
@@ -288,8 +289,8 @@ func (h *host) reap(before time.Time) bool {
 	}
 	stale := slices.Clone(h.idle[:n])
 	h.idle = slices.Delete(h.idle, 0, n)
-	var stale2 []*http2.Conn
-	h.h2 = slices.DeleteFunc(h.h2, func(c *http2.Conn) bool {
+	var stale2 []*shared
+	h.h2 = slices.DeleteFunc(h.h2, func(c *shared) bool {
 		if since, idle := c.Idle(); c.Open() && !(idle && old(since)) {
 			return false
 		}

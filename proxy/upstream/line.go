@@ -13,12 +13,14 @@ import (
 // line is a pooled HTTP/1 connection.
 type line struct {
 	*http1.Conn
-	since time.Time // idle since; guarded by host.mu
+	since   time.Time // idle since; guarded by host.mu
+	to      string    // the address
+	silence silence   // the watch's own
 }
 
 // add takes a new connection into the books. It is not idle: the caller uses it.
 func (h *host) add(nc net.Conn) (*line, error) {
-	l := &line{Conn: http1.NewConn(nc, h.addr)}
+	l := &line{Conn: http1.NewConn(nc, h.addr), to: nc.RemoteAddr().String(), silence: silenceOf(nc)}
 	l.Idle = func(*http1.Conn) { h.putIdle(l) }
 	l.Closed = func(*http1.Conn) { h.remove(l) }
 	h.mu.Lock()
@@ -29,6 +31,7 @@ func (h *host) add(nc net.Conn) (*line, error) {
 	}
 	h.lines[l] = struct{}{}
 	h.mu.Unlock()
+	h.t.watch()
 	return l, nil
 }
 

@@ -26,6 +26,9 @@ const (
 	// (60 s) allow. Servers that close sooner (Node and Apache, 5 s) are met by
 	// a look at the connection before it is used, and by the retry.
 	DefaultIdleTimeout = 55 * time.Second
+	// DefaultUnacknowledgedTimeout is gRPC's. What was lost is sent again after 0.2, 0.6, 1.4,
+	// 3, 6.2 and 12.6 s: ways that come back within half a minute mostly keep their connections.
+	DefaultUnacknowledgedTimeout = 20 * time.Second
 )
 
 // Transport sends requests to upstreams over pooled connections. It implements
@@ -47,6 +50,11 @@ type Transport struct {
 	// ResponseHeaderTimeout bounds the wait for a response's head from the call
 	// of RoundTrip, connecting and the request's body included; 0 means for ever.
 	ResponseHeaderTimeout time.Duration
+	// UnacknowledgedTimeout bounds how long an upstream's machine may leave what was sent to it
+	// unacknowledged, on Linux and for as long as a connection speaks HTTP; 0 means
+	// DefaultUnacknowledgedTimeout. It is kept to within a quarter. Exchanges fail with a
+	// *SilentError then.
+	UnacknowledgedTimeout time.Duration
 	// MaxIdlePerHost bounds the idle HTTP/1 connections to one host; 0 means
 	// DefaultMaxIdlePerHost.
 	MaxIdlePerHost int
@@ -61,9 +69,10 @@ type Transport struct {
 
 	mu     sync.Mutex
 	hosts  map[key]*host
-	reaper *time.Timer
-	again  bool // something became idle since the reaper last began
 	closed bool
+
+	reaping  rounds // closes what has been idle for long
+	watching rounds // gives up what has been silent for long
 
 	last atomic.Pointer[lastAsked]
 }
@@ -214,23 +223,22 @@ func (t *Transport) Close() error {
 	t.mu.Lock()
 	t.closed = true
 	t.last.Store(nil)
-	if t.reaper != nil {
-		t.reaper.Stop()
-	}
 	t.mu.Unlock()
+	t.reaping.end()
+	t.watching.end()
 	for _, h := range t.all() {
 		h.close()
 	}
 	return nil
 }
 
-// idleTimeout is IdleTimeout or its default.
 // probeTimeout is how long a server may take for its first words in HTTP/2 where it may not
 // speak that at all: never without a bound.
 func (t *Transport) probeTimeout() time.Duration {
 	return min(orDefault(t.TLSHandshakeTimeout, DefaultTLSHandshakeTimeout), DefaultTLSHandshakeTimeout)
 }
 
+// idleTimeout is IdleTimeout or its default.
 func (t *Transport) idleTimeout() time.Duration { return orDefault(t.IdleTimeout, DefaultIdleTimeout) }
 
 func orDefault[T int | time.Duration](v, def T) T {
@@ -240,31 +248,14 @@ func orDefault[T int | time.Duration](v, def T) T {
 	return v
 }
 
-// reapLater arms the one timer that looks for idle connections; it runs only
-// while there are some.
+// reapLater looks for connections that have been idle for long, as long as some are idle.
 func (t *Transport) reapLater() {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.again = true
-	if t.reaper != nil || t.closed {
-		return
-	}
-	every := t.idleTimeout() / 4
-	t.reaper = time.AfterFunc(every, func() {
-		t.mu.Lock()
-		t.again = false
-		t.mu.Unlock()
+	t.reaping.begin(t.idleTimeout()/4, func() bool {
 		more := false
 		before := time.Now().Add(-t.idleTimeout())
 		for _, h := range t.all() {
 			more = h.reap(before) || more
 		}
-		t.mu.Lock()
-		defer t.mu.Unlock()
-		if (more || t.again) && !t.closed {
-			t.reaper.Reset(every)
-		} else {
-			t.reaper = nil
-		}
+		return more
 	})
 }
