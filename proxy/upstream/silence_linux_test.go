@@ -103,7 +103,7 @@ func TestPeerVanishes(t *testing.T) {
 			}
 			vanish(true)
 
-			tr.CloseIdle()
+			tr.closeIdle()
 			time.Sleep(10 * time.Millisecond)
 			warm()
 			vanish(false)
@@ -134,7 +134,7 @@ func TestPeerVanishes(t *testing.T) {
 			defer res.Body.Close()
 			_, _ = io.Copy(io.Discard, res.Body)
 		}
-		if s := tr.Stats(); len(s) != 1 || s[0].Idle != 3 {
+		if s := tr.stats(); len(s) != 1 || s[0].Idle != 3 {
 			t.Fatalf("stats %+v, want 3 idle", s)
 		}
 		vanish(false)
@@ -143,7 +143,7 @@ func TestPeerVanishes(t *testing.T) {
 		if _, err := tr.RoundTrip(ctx, request("HTTP/1.1", "GET", "203.0.113.9")); err == nil {
 			t.Fatal("answered by who is gone")
 		}
-		if s := tr.Stats(); len(s) > 0 && s[0].Idle > 0 {
+		if s := tr.stats(); len(s) > 0 && s[0].Idle > 0 {
 			t.Errorf("stats %+v, want none idle: each would cost a client its patience", s)
 		}
 		vanish(true)
