@@ -12,6 +12,8 @@ import (
 	"time"
 	"unsafe"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/understudy-proxy/understudy/internal/timing"
 )
 
@@ -242,7 +244,7 @@ func (s *side) receive(fd uintptr) (n uintptr, errno syscall.Errno) {
 		return s.notes.read(fd, s.one)
 	}
 	for {
-		n, _, errno = syscall.RawSyscall6(syscall.SYS_RECVFROM, fd, uintptr(unsafe.Pointer(unsafe.SliceData(s.one))), uintptr(len(s.one)), 0, 0, 0)
+		n, _, errno = syscall.RawSyscall6(unix.SYS_RECVFROM, fd, uintptr(unsafe.Pointer(unsafe.SliceData(s.one))), uintptr(len(s.one)), 0, 0, 0)
 		if errno != syscall.EINTR {
 			raceRead(fd, s.one, n, errno)
 			return n, errno
@@ -284,7 +286,7 @@ func (s *side) writeFirst(fd uintptr) bool {
 
 func send(fd uintptr, p []byte) (uintptr, syscall.Errno) {
 	raceWrite()
-	n, _, errno := syscall.RawSyscall6(syscall.SYS_SENDTO, fd, uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)), syscall.MSG_NOSIGNAL, 0, 0)
+	n, _, errno := syscall.RawSyscall6(unix.SYS_SENDTO, fd, uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)), syscall.MSG_NOSIGNAL, 0, 0)
 	raceWritten(p, n, errno)
 	return n, errno
 }

@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"unsafe"
+
+	"golang.org/x/sys/unix"
 )
 
 // each is what Each needs of a connection.
@@ -181,7 +183,7 @@ func (c *Conn) Reset() {
 	// tcp_disconnect in net/ipv4/tcp.c.
 	_ = c.in.raw.Control(func(fd uintptr) {
 		none := syscall.RawSockaddr{Family: syscall.AF_UNSPEC}
-		_, _, errno := syscall.RawSyscall(syscall.SYS_CONNECT, fd, uintptr(unsafe.Pointer(&none)), unsafe.Sizeof(none))
+		_, _, errno := syscall.RawSyscall(unix.SYS_CONNECT, fd, uintptr(unsafe.Pointer(&none)), unsafe.Sizeof(none))
 		if errno != 0 {
 			_ = syscall.Shutdown(int(fd), syscall.SHUT_RDWR)
 		}

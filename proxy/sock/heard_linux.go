@@ -45,6 +45,6 @@ var askers = sync.Pool{New: func() any {
 
 func (a *asker) ask(fd uintptr) {
 	size := uint32(unsafe.Offsetof(a.info.Last_ack_recv) + unsafe.Sizeof(a.info.Last_ack_recv))
-	_, _, a.errno = syscall.RawSyscall6(syscall.SYS_GETSOCKOPT, fd, unix.IPPROTO_TCP, unix.TCP_INFO,
+	_, _, a.errno = syscall.RawSyscall6(unix.SYS_GETSOCKOPT, fd, unix.IPPROTO_TCP, unix.TCP_INFO,
 		uintptr(unsafe.Pointer(&a.info)), uintptr(unsafe.Pointer(&size)), 0)
 }

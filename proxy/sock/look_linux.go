@@ -5,6 +5,8 @@ package sock
 import (
 	"syscall"
 	"unsafe"
+
+	"golang.org/x/sys/unix"
 )
 
 // look is what a look at the incoming side needs, and what it found.
@@ -20,7 +22,7 @@ func (c *Conn) Quiet() bool {
 	l := &c.look
 	if l.call == nil {
 		l.call = func(fd uintptr) {
-			_, _, errno := syscall.RawSyscall6(syscall.SYS_RECVFROM, fd, uintptr(unsafe.Pointer(&l.one)), 1, syscall.MSG_PEEK|syscall.MSG_DONTWAIT, 0, 0)
+			_, _, errno := syscall.RawSyscall6(unix.SYS_RECVFROM, fd, uintptr(unsafe.Pointer(&l.one)), 1, syscall.MSG_PEEK|syscall.MSG_DONTWAIT, 0, 0)
 			l.quiet = errno == syscall.EAGAIN || errno == syscall.EINTR
 		}
 	}

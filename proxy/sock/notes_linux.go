@@ -6,6 +6,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"unsafe"
+
+	"golang.org/x/sys/unix"
 )
 
 // tcpInq has the kernel tell with each read how much is left to be read: 0 where
@@ -33,7 +35,7 @@ func (s *notes) read(fd uintptr, p []byte) (n uintptr, errno syscall.Errno) {
 	s.msg = syscall.Msghdr{Iov: &s.iov, Iovlen: 1, Control: (*byte)(unsafe.Pointer(&s.control))}
 	for {
 		s.msg.SetControllen(int(unsafe.Sizeof(s.control)))
-		n, _, errno = syscall.RawSyscall(syscall.SYS_RECVMSG, fd, uintptr(unsafe.Pointer(&s.msg)), 0)
+		n, _, errno = syscall.RawSyscall(unix.SYS_RECVMSG, fd, uintptr(unsafe.Pointer(&s.msg)), 0)
 		if errno != syscall.EINTR {
 			break
 		}
