@@ -223,6 +223,8 @@ func describe(n ast.Node) string {
 	switch n := n.(type) {
 	case nil:
 		return "nothing"
+	case *ast.AnchorNode, *ast.AliasNode:
+		return "an anchor or an alias, which a budget cannot have"
 	case *ast.NullNode:
 		return "nothing"
 	case *ast.StringNode:

@@ -48,7 +48,7 @@ func (c *client) exchange(number int) (keep bool, err error) {
 	case h.length >= 0:
 		err = c.discard(h.length)
 	default:
-		err = errors.New("answer without a length")
+		err = errors.New("answer without a length: want Content-Length or chunks")
 	}
 	if err != nil {
 		return false, err
@@ -62,7 +62,13 @@ func (c *client) exchange(number int) (keep bool, err error) {
 // statusError is an answer that came whole, with a status other than 2xx.
 type statusError int
 
-func (e statusError) Error() string { return fmt.Sprintf("answer with status %d", int(e)) }
+func (e statusError) Error() string {
+	text := fmt.Sprintf("answer with status %d", int(e))
+	if e/100 == 3 {
+		text += ", and redirects are not followed"
+	}
+	return text
+}
 
 type head struct {
 	status  int

@@ -21,6 +21,14 @@ type dialer struct {
 	speak  func(net.Conn) (talker, error)
 }
 
+// CheckField refuses what is no field of a request, such as "Name: value".
+func CheckField(f string) error {
+	if name, _, ok := strings.Cut(f, ":"); !ok || name == "" || strings.ContainsAny(f, "\r\n") || strings.ContainsAny(name, " \t") {
+		return fmt.Errorf(`want a field such as "Name: value", got %q`, f)
+	}
+	return nil
+}
+
 // maxSpread bounds how many requests are kept ready: more would measure this
 // process's cache. They are taken from all over the range.
 const maxSpread = 4096
@@ -58,8 +66,8 @@ func newDialer(o LoadOptions) (*dialer, error) {
 		}
 	}
 	for _, f := range o.Header {
-		if name, _, ok := strings.Cut(f, ":"); !ok || name == "" || strings.ContainsAny(f, "\r\n") {
-			return nil, fmt.Errorf(`want a field such as "Name: value", got %q`, f)
+		if err := CheckField(f); err != nil {
+			return nil, err
 		}
 	}
 	if o.HTTP2 {

@@ -18,6 +18,7 @@ type figure struct {
 	// values are the figure's in each pair; a reason instead where there are none.
 	values    func(what subject, pairs []pair) (values []float64, why string)
 	transform func(float64) float64 // from values to the figure; nil for none
+	rounds    bool                  // a process has one value, however many blocks
 }
 
 // figures are all metrics, in the order of the report.
@@ -32,14 +33,8 @@ var figures = []figure{
 	{name: "cpu_per_request", unit: UnitNanoseconds, values: own(func(b block) float64 { return float64(b.CPU) }, cpu)},
 	{name: "allocs_ratio", unit: UnitRatio, against: AgainstBaseline, values: allocsRatio},
 	{name: "allocs_per_request", unit: UnitCount, values: allocs},
-	{name: "rss_ratio", unit: UnitRatio, against: AgainstBaseline, values: ratio(rssOf, rss), transform: math.Exp},
-	{name: "rss", unit: UnitBytes, values: own(rssOf, rss)},
-}
-
-// figureOf is a figure of one block.
-type figureOf struct {
-	name string
-	f    func(block) float64
+	{name: "rss_ratio", unit: UnitRatio, against: AgainstBaseline, values: ratio(rssOf, rss), transform: math.Exp, rounds: true},
+	{name: "rss", unit: UnitBytes, values: own(rssOf, rss), rounds: true},
 }
 
 // kind tells what a figure is read from, where it may be missing.
@@ -57,6 +52,22 @@ func p999(b block) time.Duration  { return b.P999 }
 func cpuOf(b block) time.Duration { return b.CPU }
 func throughput(b block) float64  { return b.Throughput }
 func rssOf(b block) float64       { return float64(b.RSS) }
+
+// rounds is a pair for each pair of processes: the most that each of them held. Their
+// blocks tell of one heap on its way to its size, not of so many measurements.
+func rounds(pairs []pair) (most []pair) {
+	for i, p := range pairs {
+		if i == 0 || p[direct].Round != pairs[i-1][direct].Round {
+			most = append(most, p)
+			continue
+		}
+		for s, b := range p {
+			last := &most[len(most)-1][s]
+			last.RSS = max(last.RSS, b.RSS)
+		}
+	}
+	return most
+}
 
 func seconds(f func(block) time.Duration) func(block) float64 {
 	return func(b block) float64 { return f(b).Seconds() }
@@ -150,15 +161,32 @@ func allocsRatio(what subject, _ []pair) ([]float64, string) {
 	if before == nil || after == nil {
 		return nil, notCounted
 	}
-	ratios := make([]float64, len(after))
-	for i := range after {
-		ratios[i] = (after[i] + 1) / (timing.Median(before) + 1)
+	ratios := make([]float64, 0, len(after)*len(before))
+	for _, a := range after {
+		for _, b := range before { // either side's counts vary
+			ratios = append(ratios, (a+1)/(b+1))
+		}
 	}
 	return ratios, ""
 }
 
+// fewRounds is up to how many the extremes are their interval: resampled, it would be
+// narrower than so few can know.
+const fewRounds = 8
+
+// interval is the median's: the extremes of a few that hardly vary, else by resampling.
+func interval(values []float64, few bool, o Options) (timing.Interval, error) {
+	if few {
+		return timing.Interval{Estimate: timing.Median(values), Low: slices.Min(values), High: slices.Max(values)}, nil
+	}
+	return timing.MedianInterval(values, o.Level, o.Seed)
+}
+
 // measure gives m its figure, interval and verdict.
 func (f *figure) measure(m *Metric, what subject, pairs []pair, o Options) error {
+	if f.rounds {
+		pairs = rounds(pairs)
+	}
 	values, why := f.values(what, pairs)
 	if why == "" && len(values) < leastPairs {
 		why = fmt.Sprintf("%d usable pairs, want at least %d", len(values), leastPairs)
@@ -167,15 +195,15 @@ func (f *figure) measure(m *Metric, what subject, pairs []pair, o Options) error
 		m.unmeasured(why)
 		return nil
 	}
-	iv := timing.Interval{Estimate: timing.Median(values), Low: slices.Min(values), High: slices.Max(values)}
-	if m.counted() {
-		// Counts hardly vary: the extremes of a few are their interval.
-		m.Note = fmt.Sprintf("of %d blocks: median, least and most", len(values))
-	} else {
-		var err error
-		if iv, err = timing.MedianInterval(values, o.Level, o.Seed); err != nil {
-			return err
-		}
+	few := m.counted() || f.rounds && len(values) <= fewRounds
+	iv, err := interval(values, few, o)
+	switch {
+	case err != nil:
+		return err
+	case m.counted():
+		m.Note = fmt.Sprintf("of %d blocks: median, least and most", len(what.allocs[proxied]))
+	case few:
+		m.Note = fmt.Sprintf("of %d processes: median, least and most", len(values))
 	}
 	values = slices.Clone(values)
 	if f.transform != nil {

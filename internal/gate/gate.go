@@ -225,7 +225,7 @@ func runScenario(ctx context.Context, s Scenario, n int, up *Upstream, o Options
 			sr, err = nil, errors.Join(err, e)
 		}
 	}()
-	if err := p.start(ctx); err != nil {
+	if err := p.start(ctx, proxied); err != nil {
 		return nil, err
 	}
 	name := fmt.Sprintf("%s, %s", s.Name, connections(n))

@@ -139,9 +139,11 @@ func TestEndpointsOwnLoad(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// A warm-up and two halves of four blocks each; the other side has the A/A check besides.
-	if want := 1 + 2*4; loads != want || direct != want+2*2*4 || r.Scenarios[0].Requests == 0 {
-		t.Errorf("%d loads of its own and %d others, want %d and %d", loads, direct, want, want+2*2*4)
+	// A warm-up for the rate, then one and two halves of a block in each of four rounds; the
+	// other side has the A/A check besides, on both sides.
+	const round = 1 + 2
+	if want := 1 + 4*round; loads != want || direct != want+2*4*round || r.Scenarios[0].Requests == 0 {
+		t.Errorf("%d loads of its own and %d others, want %d and %d", loads, direct, want, want+2*4*round)
 	}
 }
 

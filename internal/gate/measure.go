@@ -13,6 +13,11 @@ import (
 // both are of the direct side.
 type pair [2]block
 
+// leastRounds is how many pairs of processes every look takes at least. Two runs of one
+// program differ by where its memory came to lie, and what a process holds is one figure
+// however often it is read: no number of pairs with the same two would show that.
+const leastRounds = 4
+
 // subject is what is measured, and what is known of it beforehand.
 type subject struct {
 	name, title string
@@ -26,7 +31,7 @@ type subject struct {
 // (Bonferroni).
 func measure(ctx context.Context, what subject, s sampler, o Options) (*ScenarioReport, error) {
 	o.Progress(fmt.Sprintf("%s: A/A check, %s against itself", what.title, o.Against))
-	same, err := takePairs(ctx, s, max(4, o.Pairs/2+o.Pairs/2%2), direct)
+	same, err := takeRounds(ctx, s, max(4, o.Pairs/2+o.Pairs/2%2), direct)
 	if err != nil {
 		return nil, err
 	}
@@ -39,12 +44,7 @@ func measure(ctx context.Context, what subject, s sampler, o Options) (*Scenario
 	for want := o.Pairs; ; want *= 2 {
 		o.Progress(fmt.Sprintf("%s: %d pairs, %s against proxied", what.title, want, o.Against))
 		for len(pairs) < want {
-			if len(pairs) > 0 {
-				if err := s.renew(ctx); err != nil {
-					return nil, err
-				}
-			}
-			more, err := takePairs(ctx, s, o.Pairs, proxied)
+			more, err := takeRounds(ctx, s, o.Pairs, proxied)
 			if err != nil {
 				return nil, err
 			}
@@ -63,36 +63,57 @@ func measure(ctx context.Context, what subject, s sampler, o Options) (*Scenario
 	}
 }
 
-// takePairs measures n pairs of direct against other, at once where s can, else in the
+// takeRounds measures n pairs of direct against other, in leastRounds rounds or more.
+// Each has new processes on both sides, which the same load has made as old: nobody has
+// the A/A check behind it, or the other's blocks.
+func takeRounds(ctx context.Context, s sampler, n int, other side) ([]pair, error) {
+	size := max(1, n/leastRounds)
+	if size > 1 {
+		size -= size % 2 // each AB has its BA in the same round
+	}
+	var pairs []pair
+	for round := 0; len(pairs) < n; round++ {
+		if err := s.renew(ctx, other); err != nil {
+			return nil, err
+		}
+		more, err := takePairs(ctx, s, min(size, n-len(pairs)), len(pairs))
+		if err != nil {
+			return nil, err
+		}
+		for i := range more {
+			more[i][direct].Round, more[i][proxied].Round = round, round
+		}
+		pairs = append(pairs, more...)
+	}
+	return pairs, nil
+}
+
+// takePairs measures n pairs, of which from came before, at once where s can, else in the
 // order ABBA: a drift of the machine then adds to one pair what it takes from the next.
-func takePairs(ctx context.Context, s sampler, n int, other side) ([]pair, error) {
+func takePairs(ctx context.Context, s sampler, n, from int) ([]pair, error) {
 	pairs := make([]pair, n)
-	if both, ok := s.(pairer); ok {
-		for i := range pairs {
+	both, atOnce := s.(pairer)
+	for i := range pairs {
+		swapped := (from+i)%2 == 1
+		if atOnce {
 			if err := ctx.Err(); err != nil {
 				return nil, err
 			}
 			var err error
-			if pairs[i], err = both.pair(ctx, i%2 == 1, other); err != nil {
+			if pairs[i], err = both.pair(ctx, swapped); err != nil {
 				return nil, err
 			}
+			continue
 		}
-		return pairs, nil
-	}
-	for i := range pairs {
-		first, second := direct, proxied
-		if i%2 == 1 {
-			first, second = second, first
+		order := [2]side{direct, proxied}
+		if swapped {
+			order = [2]side{proxied, direct}
 		}
-		for _, slot := range []side{first, second} {
+		for _, slot := range order {
 			if err := ctx.Err(); err != nil {
 				return nil, err
 			}
-			way := direct
-			if slot == proxied {
-				way = other
-			}
-			b, err := s.sample(ctx, way)
+			b, err := s.sample(ctx, slot)
 			if err != nil {
 				return nil, err
 			}
@@ -183,22 +204,36 @@ const leastPairs = 3
 // noisy is the median |ln(A/A)| from which on the report warns: one in ten.
 const noisy = 0.10
 
+// noticed is how far from 1 the whole interval of an A/A must be for the report to warn.
+const noticed = 0.02
+
+// check is a figure whose A/A is told, and where it is read.
+type check struct {
+	name  string
+	f     func(block) float64
+	pairs []pair
+	few   bool // so that the extremes are the interval
+}
+
 // addNoise books how much two measurements of the same thing differ.
 func (sr *ScenarioReport) addNoise(same []pair, o Options) error {
 	if same = complete(same); len(same) < leastPairs {
 		sr.Warnings = append(sr.Warnings, "noise: the A/A check has too few blocks with an answer; longer blocks or a quieter machine help")
 		return nil
 	}
-	checks := []figureOf{{"p50", seconds(p50)}, {"p99", seconds(p99)}}
+	checks := []check{{"p50", seconds(p50), same, false}, {"p99", seconds(p99), same, false}}
 	if noFigure(same, rate) == "" {
-		checks = append(checks, figureOf{"throughput", throughput})
+		checks = append(checks, check{"throughput", throughput, same, false})
 	}
 	if noFigure(same, cpu) == "" {
-		checks = append(checks, figureOf{"cpu", seconds(cpuOf)})
+		checks = append(checks, check{"cpu", seconds(cpuOf), same, false})
+	}
+	if held := rounds(same); len(held) >= leastPairs && noFigure(held, rss) == "" {
+		checks = append(checks, check{"rss", rssOf, held, len(held) <= fewRounds})
 	}
 	for _, c := range checks {
-		ratios := logRatios(same, c.f)
-		iv, err := timing.MedianInterval(ratios, o.Level, o.Seed)
+		ratios := logRatios(c.pairs, c.f)
+		iv, err := interval(ratios, c.few, o)
 		if err != nil {
 			return fmt.Errorf("A/A check of %s: %w", c.name, err)
 		}
@@ -211,6 +246,10 @@ func (sr *ScenarioReport) addNoise(same []pair, o Options) error {
 		if n.Spread > math.Expm1(noisy) {
 			sr.Warnings = append(sr.Warnings, fmt.Sprintf(
 				"noise: two measurements of the same differ by %.0f %% in %s; a quieter machine, longer blocks or more pairs narrow the intervals", 100*n.Spread, c.name))
+		}
+		if max(n.Low-1, 1-n.High) > noticed {
+			sr.Warnings = append(sr.Warnings, fmt.Sprintf(
+				"bias: %s of the same, measured twice, came out as %.3f in [%.3f, %.3f]; a difference of that size proves nothing here", c.name, n.Estimate, n.Low, n.High))
 		}
 	}
 	return nil

@@ -29,12 +29,16 @@ type block struct {
 	Empty          bool // one of its loops has no answer
 	Level          bool // asked at a rate that both sides get: there is no throughput
 	FirstError     string
+	Round          int // another one than in the pair before where its process is another
 }
 
 // sampler yields blocks. Tests bring one with a known overhead.
 type sampler interface {
+	// sample loads the process on side s.
 	sample(ctx context.Context, s side) (block, error)
-	renew(ctx context.Context) error
+	// renew goes on with new processes: one of the direct way, and on the proxied side
+	// one of the way other, which for an A/A check is the direct one, too.
+	renew(ctx context.Context, other side) error
 }
 
 // probe samples a proxy and its upstream with a real load.
@@ -42,6 +46,7 @@ type probe struct {
 	load  Loader
 	base  LoadOptions
 	names [2]string // of the sides
+	ways  [2]side   // what is on each side: both are direct in an A/A check
 	ends  [2]Endpoint
 	half  time.Duration
 	rate  float64 // 0 until warmUp has chosen it
@@ -50,16 +55,27 @@ type probe struct {
 	starts   [2]Start
 	upstream *Upstream
 	running  []func() error // what ends the ways that run
+	rounds   int            // how often they were started
 }
 
-// start brings up both ways.
-func (p *probe) start(ctx context.Context) error {
-	for side, start := range p.starts {
-		at, stop, err := start(ctx, p.upstream, false)
+// order is that of starting and warming up: the sides take turns at being first.
+func (p *probe) order() [2]side {
+	if p.rounds%2 == 0 {
+		return [2]side{proxied, direct}
+	}
+	return [2]side{direct, proxied}
+}
+
+// start brings up both sides, with the way other on the proxied one.
+func (p *probe) start(ctx context.Context, other side) error {
+	p.rounds++
+	p.ways = [2]side{direct, other}
+	for _, s := range p.order() {
+		at, stop, err := p.starts[p.ways[s]](ctx, p.upstream, false)
 		if err != nil {
 			return fmt.Errorf("start proxy: %w", err)
 		}
-		p.ends[side], p.running = at, append(p.running, stop)
+		p.ends[s], p.running = at, append(p.running, stop)
 	}
 	return nil
 }
@@ -75,10 +91,8 @@ func (p *probe) stop() (err error) {
 	return err
 }
 
-// renew goes on with new processes: two runs of one program differ by where
-// its memory came to lie, which no number of pairs with the same two would show.
-func (p *probe) renew(ctx context.Context) error {
-	if err := errors.Join(p.stop(), p.start(ctx)); err != nil {
+func (p *probe) renew(ctx context.Context, other side) error {
+	if err := errors.Join(p.stop(), p.start(ctx, other)); err != nil {
 		return err
 	}
 	return p.warmUp(ctx)
@@ -90,22 +104,29 @@ const openShare = 1.0 / 3
 // leastWarmUp is how long a side is warmed up however short its blocks are.
 const leastWarmUp = 200 * time.Millisecond
 
+// warmUps is how often a warm-up without an answer begins again: a process is new for
+// each round, and a busy machine takes its time with it.
+const warmUps = 5
+
 // warmUp fills pools and caches on both sides and chooses the open loop's rate.
 func (p *probe) warmUp(ctx context.Context) error {
 	slowest, half := 0.0, p.half
 	p.half = max(half, leastWarmUp)
 	defer func() { p.half = half }()
-	for _, s := range []side{direct, proxied} {
-		r, err := p.run(ctx, s, 0)
-		if err != nil {
-			return err
+	for _, s := range p.order() {
+		var r LoadResult
+		for tries := 0; r.Requests == 0 && r.FirstError == "" && tries < warmUps; tries++ {
+			var err error
+			if r, err = p.run(ctx, s, 0); err != nil {
+				return err
+			}
 		}
 		if r.Requests == 0 {
-			why := r.FirstError
-			if why == "" {
-				why = fmt.Sprintf("none was answered within %s", p.half)
+			why := r.FirstError + tryIt
+			if r.FirstError == "" {
+				why = fmt.Sprintf("nothing within %s, %d times\nhint: a longer --block waits longer", p.half, warmUps)
 			}
-			return fmt.Errorf("warm-up, %s: no request succeeded: %s", p.names[s], why)
+			return fmt.Errorf("warm-up, %s: %s: want answers with 2xx, got %s", p.names[p.ways[s]], p.ends[s].place(), why)
 		}
 		if t := r.Throughput(); slowest == 0 || t < slowest {
 			slowest = t
@@ -115,6 +136,14 @@ func (p *probe) warmUp(ctx context.Context) error {
 		p.rate = slowest * p.share
 	}
 	return nil
+}
+
+// place is where the load goes.
+func (at *Endpoint) place() string {
+	if at.ProxyURL != "" {
+		return at.URL + " through " + at.ProxyURL
+	}
+	return at.URL
 }
 
 // load is base, sent to the endpoint.
@@ -133,14 +162,23 @@ func (p *probe) run(ctx context.Context, s side, rate float64) (LoadResult, erro
 		load = own
 	}
 	r, err := load(ctx, o)
-	if err != nil {
-		return r, fmt.Errorf("load the %s way: %w", p.names[s], err)
+	return r, p.broken(s, r, err)
+}
+
+// tryIt is what to do about a way that does not answer as it should.
+const tryIt = "\nhint: every request must be answered; try it with curl -i, or with fewer --connections"
+
+// broken says what is wrong with the bench, rather than with what is measured on it.
+func (p *probe) broken(s side, r LoadResult, err error) error {
+	way := p.ways[s]
+	switch {
+	case err != nil:
+		return fmt.Errorf("load the %s way: %w", p.names[way], err)
+	case way == direct && r.Errors > 0:
+		return fmt.Errorf("load the %s way: %s: want answers with 2xx, %d requests failed, the first with: %s%s",
+			p.names[way], p.ends[s].URL, r.Errors, r.FirstError, tryIt)
 	}
-	if s == direct && r.Errors > 0 {
-		// Then it is the bench that is broken, not what is measured on it.
-		return r, fmt.Errorf("load the %s way: %d requests failed, the first with: %s", p.names[s], r.Errors, r.FirstError)
-	}
-	return r, nil
+	return nil
 }
 
 func (p *probe) sample(ctx context.Context, s side) (block, error) {
@@ -165,8 +203,9 @@ func (p *probe) sample(ctx context.Context, s side) (block, error) {
 	return b, nil
 }
 
-// countedBlocks is how often allocations are counted: they hardly vary.
-const countedBlocks = 3
+// countedBlocks is how often allocations are counted on each side: of equals, all counts
+// of one side lie beyond all of the other by chance in 2 of 252 cases.
+const countedBlocks = 5
 
 // countBoth counts the objects allocated per request on the sides that can, on
 // instances of their own: what answers the question costs something, too.
@@ -199,31 +238,48 @@ func (p *probe) count(ctx context.Context, start Start, up *Upstream) (perReques
 	if at.Mallocs == nil {
 		return nil, errors.New("it does not tell")
 	}
-	own := probe{load: p.load, base: p.base, names: p.names, ends: [2]Endpoint{proxied: at}, half: max(p.half, leastWarmUp)}
-	if _, err := own.run(ctx, proxied, 0); err != nil { // pools and caches fill
+	own := probe{load: p.load, base: p.base, names: p.names, ways: [2]side{direct, proxied}, ends: [2]Endpoint{proxied: at}}
+	long := max(p.half, leastWarmUp)
+	if _, _, err := own.allocated(ctx, long); err != nil { // pools and caches fill
 		return nil, err
 	}
 	for range countedBlocks {
-		var reads [3]uint64 // two before, to know what reading costs
-		for i := range reads {
-			served := 0
-			if i == 2 {
-				r, err := own.run(ctx, proxied, 0)
-				if err != nil {
-					return nil, err
-				}
-				if served = r.Requests + r.Outside; served == 0 {
-					return nil, fmt.Errorf("no request succeeded: %s", r.FirstError)
-				}
-			}
-			if reads[i], err = at.Mallocs(ctx); err != nil {
-				return nil, err
-			}
-			if i == 2 {
-				reading := float64(reads[1] - reads[0])
-				perRequest = append(perRequest, max(0, float64(reads[2]-reads[1])-reading)/float64(served))
-			}
+		// What connecting and reading cost is in the short load as in the long one.
+		few, servedFew, err := own.allocated(ctx, long/shortPart)
+		if err != nil {
+			return nil, err
 		}
+		many, servedMany, err := own.allocated(ctx, long)
+		if err != nil {
+			return nil, err
+		}
+		if servedMany <= servedFew {
+			return nil, fmt.Errorf("%.0f requests were answered in %s, and %.0f in %s; longer blocks or a quieter machine help", servedMany, long, servedFew, long/shortPart)
+		}
+		perRequest = append(perRequest, max(0, many-few)/(servedMany-servedFew))
 	}
 	return perRequest, nil
+}
+
+// shortPart of a load is one that is over when it has hardly begun.
+const shortPart = 8
+
+// allocated counts what a load makes the proxied side allocate, with what it takes to
+// connect and to ask for the count, and the requests served.
+func (p *probe) allocated(ctx context.Context, length time.Duration) (objects, served float64, err error) {
+	mallocs := p.ends[proxied].Mallocs
+	before, err := mallocs(ctx)
+	if err != nil {
+		return 0, 0, err
+	}
+	p.half = length
+	r, err := p.run(ctx, proxied, 0)
+	if err != nil {
+		return 0, 0, err
+	}
+	if r.Requests+r.Outside == 0 {
+		return 0, 0, fmt.Errorf("no request succeeded: %s", r.FirstError)
+	}
+	after, err := mallocs(ctx)
+	return float64(after - before), float64(r.Requests + r.Outside), err
 }

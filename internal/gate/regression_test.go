@@ -77,13 +77,14 @@ func TestAgainstABaseline(t *testing.T) {
 	}
 }
 
-// Allocations are counted on instances of their own, less what counting costs.
+// Allocations are counted on instances of their own, less what connecting and counting
+// cost, however few requests share it.
 func TestAllocationsAreCounted(t *testing.T) {
-	const perRequest, perReading = 7, 5000
+	const perRequest, perConnection, perReading = 7, 60, 5000
 	var total uint64
 	load := func(_ context.Context, o LoadOptions) (LoadResult, error) {
-		total += perRequest * 900
-		r := LoadResult{Requests: 800, Outside: 100, Elapsed: o.Duration, NoCPU: "synthetic"}
+		r := LoadResult{Requests: int(o.Duration.Milliseconds()), Outside: 10, Elapsed: o.Duration, NoCPU: "synthetic"}
+		total += uint64(perRequest*(r.Requests+r.Outside) + perConnection*o.Connections)
 		r.Latency.P50, r.Latency.P99 = time.Millisecond, time.Millisecond
 		return r, nil
 	}
@@ -113,5 +114,37 @@ func TestAllocationsAreCounted(t *testing.T) {
 	}
 	if m := metric(t, &r.Scenarios[0], "cpu_per_request"); m.Measured || m.Note != "not measured: synthetic" {
 		t.Errorf("cpu_per_request = %+v, want its reason", m)
+	}
+}
+
+// Counts of equals vary on both sides. Where one side's all lie beyond the other's by
+// chance, once in 126 times, the interval is without 1.
+func TestAllocationsOfEquals(t *testing.T) {
+	var f figure
+	for _, f = range figures {
+		if f.name == "allocs_ratio" {
+			break
+		}
+	}
+	const runs = 1000
+	apart := 0
+	for seed := range uint64(runs) {
+		rng := rand.New(rand.NewPCG(seed, 4))
+		var what subject
+		for side := range what.allocs {
+			for range countedBlocks {
+				what.allocs[side] = append(what.allocs[side], 1+0.1*rng.NormFloat64())
+			}
+		}
+		m := Metric{Name: f.name}
+		if err := f.measure(&m, what, nil, Options{}); err != nil {
+			t.Fatal(err)
+		}
+		if m.Low > 1 || m.High < 1 {
+			apart++
+		}
+	}
+	if apart > runs/50 {
+		t.Errorf("%d of %d intervals are without 1, want about %d", apart, runs, runs/126)
 	}
 }

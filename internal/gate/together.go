@@ -3,14 +3,13 @@ package gate
 import (
 	"context"
 	"errors"
-	"fmt"
 	"sync"
 	"time"
 )
 
 // pairer yields both blocks of a pair at once, instead of one after the other.
 type pairer interface {
-	pair(ctx context.Context, swapped bool, other side) (pair, error)
+	pair(ctx context.Context, swapped bool) (pair, error)
 }
 
 // togetherShare of what one CPU can do for a side alone is asked of each side.
@@ -26,36 +25,19 @@ const togetherShare = 0.3
 type together struct {
 	*probe
 	loads [2]Loader
-	twin  *Endpoint // a second process of the direct side, for the A/A check
 }
 
-// renew goes on with new processes, as probe's does.
-func (t *together) renew(ctx context.Context) error {
-	t.twin = nil // it ends with the others
-	return t.probe.renew(ctx)
-}
-
-func (t *together) pair(ctx context.Context, swapped bool, other side) (p pair, err error) {
-	ends := t.ends
-	if other == direct {
-		if t.twin == nil {
-			at, stop, err := t.starts[direct](ctx, t.upstream, false)
-			if err != nil {
-				return p, fmt.Errorf("start proxy: %w", err)
-			}
-			t.twin, t.running = &at, append(t.running, stop)
-		}
-		ends[proxied] = *t.twin
-	}
-	loads := t.loads
-	if swapped { // the loads are processes, too: what differs between them cancels out
+func (t *together) pair(ctx context.Context, swapped bool) (p pair, err error) {
+	loads, order := t.loads, [2]side{direct, proxied}
+	if swapped { // the loads are processes, too: what differs between them, or comes of being first, cancels out
 		loads[0], loads[1] = loads[1], loads[0]
+		order = [2]side{proxied, direct}
 	}
 	var results [2]LoadResult
 	var errs [2]error
 	var both sync.WaitGroup
-	for s := range ends {
-		both.Go(func() { results[s], errs[s] = t.loadOne(ctx, loads[s], &ends[s], side(s)) })
+	for _, s := range order {
+		both.Go(func() { results[s], errs[s] = t.loadOne(ctx, loads[s], s) })
 	}
 	both.Wait()
 	if err := errors.Join(errs[:]...); err != nil {
@@ -72,20 +54,15 @@ func (t *together) pair(ctx context.Context, swapped bool, other side) (p pair, 
 	return p, nil
 }
 
-func (t *together) loadOne(ctx context.Context, load Loader, at *Endpoint, s side) (LoadResult, error) {
+func (t *together) loadOne(ctx context.Context, load Loader, s side) (LoadResult, error) {
+	at := &t.ends[s]
 	o := at.load(t.base)
 	if at.Load != nil {
 		load = at.Load
 	}
 	o.Duration, o.Rate = 2*t.half, t.rate
 	r, err := load(ctx, o)
-	if err != nil {
-		return r, fmt.Errorf("load the %s way: %w", t.names[s], err)
-	}
-	if s == direct && r.Errors > 0 {
-		return r, fmt.Errorf("load the %s way: %d requests failed, the first with: %s", t.names[s], r.Errors, r.FirstError)
-	}
-	return r, nil
+	return r, t.broken(s, r, err)
 }
 
 // perRequest is the CPU time of each request, or why there is none.
