@@ -2,12 +2,14 @@ package main
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
 	"net/url"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -31,6 +33,7 @@ type gateFlags struct {
 	asJSON, quietly, github bool
 	ci, together            bool
 	soak                    time.Duration
+	remove                  func() error // of the copies that run; nil for none
 }
 
 func newGate() *cobra.Command {
@@ -81,12 +84,15 @@ func newGate() *cobra.Command {
 		if f.Changed("soak") {
 			return g.runSoak(cmd, &o)
 		}
-		if err := g.prepare(&o); err != nil {
-			return err
-		}
 		exe, err := os.Executable()
 		if err != nil {
 			return app.Setup(err)
+		}
+		if err := g.prepare(exe, &o); err != nil {
+			return err
+		}
+		if g.remove != nil {
+			defer func() { _ = g.remove() }() // a directory of the temporary ones
 		}
 		if !g.quietly {
 			o.Progress = func(line string) { _, _ = fmt.Fprintln(cmd.ErrOrStderr(), line) }
@@ -138,7 +144,7 @@ func measureGate(ctx context.Context, exe string, o gate.Options) (r *gate.Repor
 // gateNames are the scenarios' names.
 func gateNames() []string {
 	var names []string
-	for _, s := range app.GateScenarios("") {
+	for _, s := range app.GateScenarios() {
 		names = append(names, s.Name)
 	}
 	return names
@@ -147,8 +153,8 @@ func gateNames() []string {
 // defaultScenarios are measured where neither --scenario nor a budget names any.
 var defaultScenarios = []string{"reverse", "forward", "record", "rules"}
 
-// prepare turns the flags into options.
-func (g *gateFlags) prepare(o *gate.Options) error {
+// prepare turns the flags into options. exe is this program.
+func (g *gateFlags) prepare(exe string, o *gate.Options) error {
 	if g.budget != "" {
 		b, err := gate.LoadBudget(g.budget)
 		if err != nil {
@@ -175,11 +181,19 @@ func (g *gateFlags) prepare(o *gate.Options) error {
 	if err := g.check(o); err != nil {
 		return app.Usage(err)
 	}
+	for _, f := range []struct{ name, file string }{{"--json-file", g.jsonFile}, {"--junit", g.junit}, {"--markdown", g.markdown}, {"--html", g.html}} {
+		if err := writable(f.file); err != nil { // said before minutes of measuring
+			return app.Setup(fmt.Errorf("%s: %w", f.name, err))
+		}
+	}
 	g.like.HTTP2 = g.protocol == "h2"
 	if g.ca != "" {
 		pem, err := os.ReadFile(g.ca)
 		if err != nil {
 			return app.BadInput(fmt.Errorf("--ca-file: %w", err))
+		}
+		if !x509.NewCertPool().AppendCertsFromPEM(pem) {
+			return app.BadInput(fmt.Errorf("--ca-file: %s: want certificates in PEM, found none\nhint: they begin with -----BEGIN CERTIFICATE-----", g.ca))
 		}
 		g.like.Roots = string(pem)
 	}
@@ -201,11 +215,24 @@ func (g *gateFlags) prepare(o *gate.Options) error {
 		names = defaultScenarios
 	}
 	var err error
-	if o.Scenarios, err = pick(app.GateScenarios(g.baseline), names); err != nil {
+	if o.Scenarios, err = pick(app.GateScenarios(), names); err != nil {
 		return app.Usage(err)
 	}
-	return nil
+	if g.baseline != "" {
+		var programs []app.Compared
+		if programs, g.remove, err = app.SideBySide(exe, g.baseline); err != nil {
+			return app.Setup(fmt.Errorf("--baseline: %w", err))
+		}
+		o.Scenarios, err = pick(app.GateScenarios(programs...), names)
+	}
+	return err
 }
+
+// Beyond these nothing would end.
+const (
+	mostPairs = 100_000
+	mostRate  = 1_000_000
+)
 
 // check refuses flags that do not go together.
 func (g *gateFlags) check(o *gate.Options) error {
@@ -216,11 +243,20 @@ func (g *gateFlags) check(o *gate.Options) error {
 		}
 		if u, err := url.Parse(f.value); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
 			return fmt.Errorf("%s: want a URL such as http://127.0.0.1:7001/, got %q", f.name, f.value)
+		} else if u.User != nil {
+			return fmt.Errorf("%s: want a URL without a password, got %q\nhint: --header 'Authorization: Basic …' sends one to --url", f.name, u.Redacted())
+		}
+	}
+	for _, f := range g.like.Header {
+		if err := gate.CheckField(f); err != nil {
+			return fmt.Errorf("--header: %w", err)
 		}
 	}
 	switch {
 	case g.url == "" && ofURL:
 		return errors.New("--via, --proxied, --header, --ca-file, --protocol and --pid belong to --url\nhint: --url URL --via PROXY")
+	case strings.HasPrefix(g.via, "https:"):
+		return fmt.Errorf("--via: want an http URL of a forward proxy, got %q\nhint: the way to the proxy is plain; what goes through it may be https", g.via)
 	case g.via != "" && g.proxied != "":
 		return errors.New("--via and --proxied: want one of them")
 	case !slices.Contains([]string{"", "http/1.1", "h2"}, g.protocol):
@@ -235,7 +271,13 @@ func (g *gateFlags) check(o *gate.Options) error {
 		return fmt.Errorf("--connections: want numbers above 0, got %v", o.Connections)
 	case o.Block < 0 || o.Block > 0 && o.Block < 20*time.Millisecond:
 		return fmt.Errorf("--block: want 20ms or more, got %s", o.Block)
-	case o.Level < 0 || o.Level >= 1:
+	case o.Pairs < 1 || o.Pairs > mostPairs:
+		return fmt.Errorf("--pairs: want 1 to %d, got %d", mostPairs, o.Pairs)
+	case o.MaxPairs != 0 && (o.MaxPairs < o.Pairs || o.MaxPairs > mostPairs):
+		return fmt.Errorf("--max-pairs: want --pairs, which is %d, to %d, got %d", o.Pairs, mostPairs, o.MaxPairs)
+	case !(o.Rate >= 0 && o.Rate <= mostRate):
+		return fmt.Errorf("--rate: want requests per second, up to %d, got %v", mostRate, o.Rate)
+	case !(o.Level >= 0 && o.Level < 1):
 		return fmt.Errorf("--level: want a number in (0, 1), got %v", o.Level)
 	}
 	return nil
@@ -279,6 +321,20 @@ func pick(all []gate.Scenario, names []string) ([]gate.Scenario, error) {
 		}
 	}
 	return picked, nil
+}
+
+// writable refuses a file, where one is named, that has no directory or is one.
+func writable(name string) error {
+	if name == "" {
+		return nil
+	}
+	if info, err := os.Stat(name); err == nil && info.IsDir() {
+		return fmt.Errorf("want a file, got the directory %s", name)
+	}
+	if info, err := os.Stat(filepath.Dir(name)); err != nil || !info.IsDir() {
+		return fmt.Errorf("want a file in a directory that is there, got %s", name)
+	}
+	return nil
 }
 
 // toFile writes a report to a file, or nothing where none is named.

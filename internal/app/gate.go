@@ -14,14 +14,14 @@ import (
 )
 
 // GateScenarios are the ways to stand between client and upstream that
-// `understudy gate` measures, each by a process of its own. baseline is the
-// binary that takes the other side; "" for the upstream itself.
-func GateScenarios(baseline string) []gate.Scenario {
+// `understudy gate` measures, each by a process of its own: this program against doing
+// without. With two programs, as SideBySide gives them, it is the first against the second.
+func GateScenarios(programs ...Compared) []gate.Scenario {
 	all := make([]gate.Scenario, len(stages))
 	for i, s := range stages {
 		all[i] = gate.Scenario{Name: s.name, Start: s.start(""), Against: s.without, Counts: !s.loads}
-		if baseline != "" {
-			all[i].Against = s.start(baseline)
+		if len(programs) == 2 {
+			all[i].Start, all[i].Against = s.start(programs[0].of(s)), s.start(programs[1].of(s))
 		}
 	}
 	return all
@@ -80,8 +80,9 @@ func common(dir string, counting bool) []string {
 // start runs the stage with program ("" for this one); stop ends it and removes
 // what it left.
 func (s stage) start(program string) gate.Start {
+	given := program != ""
 	return func(ctx context.Context, up *gate.Upstream, counting bool) (at gate.Endpoint, stop func() error, err error) {
-		if program == "" {
+		if !given {
 			if program, err = os.Executable(); err != nil {
 				return at, nil, err
 			}
@@ -103,6 +104,9 @@ func (s stage) start(program string) gate.Start {
 			self, err = startProgram(ctx, program, ownEnviron(os.Environ()), append(slices.Clone(set.args), common(dir, counting)...)...)
 		}
 		if err != nil {
+			if given && ctx.Err() == nil {
+				err = fmt.Errorf("%w\nhint: both programs must know these arguments; --baseline wants a build of understudy", err)
+			}
 			return at, nil, errors.Join(err, os.RemoveAll(dir))
 		}
 		at = set.at(self)

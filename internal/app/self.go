@@ -3,6 +3,7 @@ package app
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -48,7 +49,7 @@ func startProgram(ctx context.Context, exe string, env []string, args ...string)
 		return nil, err
 	}
 	if err := s.cmd.Start(); err != nil {
-		return nil, fmt.Errorf("start understudy: %w", err)
+		return nil, fmt.Errorf("start %s: %w", exe, err)
 	}
 	go func() { // ends with the process's standard output
 		defer close(s.more)
@@ -68,16 +69,24 @@ func startProgram(ctx context.Context, exe string, env []string, args ...string)
 			}
 		}
 	}()
-	if _, err := s.Wait(ctx, "seed"); err != nil { // the last one at the start
+	patience, cancel := context.WithTimeout(ctx, startWithin)
+	defer cancel()
+	if _, err := s.Wait(patience, "seed"); err != nil { // the last one at the start
 		_ = s.cmd.Process.Kill()
 		_ = s.cmd.Wait()
-		if ctx.Err() == nil { // only now all that it said is there
-			err = s.endedEarly()
+		switch { // only now all that it said is there
+		case ctx.Err() != nil:
+			return nil, err
+		case patience.Err() != nil:
+			return nil, fmt.Errorf("%s: want it to listen within %s, it said: %s", s.cmd, startWithin, s.said())
 		}
-		return nil, err
+		return nil, s.endedEarly(s.cmd.ProcessState)
 	}
 	return s, nil
 }
+
+// startWithin is how long a run may take until it listens. Tests shorten it.
+var startWithin = time.Minute
 
 // PID is its process.
 func (s *Self) PID() int { return s.cmd.Process.Pid }
@@ -107,7 +116,7 @@ func (s *Self) Wait(ctx context.Context, kind string) (map[string]any, error) {
 				return e, nil
 			}
 			if !open {
-				return nil, s.endedEarly()
+				return nil, s.endedEarly(nil)
 			}
 		case <-ctx.Done():
 			return nil, ctx.Err()
@@ -115,8 +124,16 @@ func (s *Self) Wait(ctx context.Context, kind string) (map[string]any, error) {
 	}
 }
 
-func (s *Self) endedEarly() error {
-	return fmt.Errorf("understudy %s ended early: %s", strings.Join(s.cmd.Args[1:], " "), strings.TrimSpace(s.stderr.String()))
+// endedEarly names the program and what came of it; how is nil for unknown.
+func (s *Self) endedEarly(how *os.ProcessState) error {
+	if how != nil {
+		return fmt.Errorf("%s: ended early, with %s: %s", s.cmd, how, s.said())
+	}
+	return fmt.Errorf("%s: ended early: %s", s.cmd, s.said())
+}
+
+func (s *Self) said() string {
+	return cmp.Or(strings.TrimSpace(s.stderr.String()), "nothing on standard error")
 }
 
 // Address is where its first listener of a kind ("forward", "reverse", "tcp") is.
