@@ -92,7 +92,10 @@ func (p *probe) stop() (err error) {
 }
 
 func (p *probe) renew(ctx context.Context, other side) error {
-	if err := errors.Join(p.stop(), p.start(ctx, other)); err != nil {
+	if err := p.stop(); err != nil {
+		return err
+	}
+	if err := p.start(ctx, other); err != nil {
 		return err
 	}
 	return p.warmUp(ctx)
