@@ -28,27 +28,26 @@ func (c Compared) of(s stage) string {
 // SideBySide copies the programs to be compared, side by side and in the same way, until
 // remove. A program that runs from the same file as the gate's load and upstream shares
 // the memory of its code with them, and finds it in the CPU's caches when its turn comes:
-// that is worth a per cent or two of CPU time. A script is left where it is, and all are
-// where what is copied cannot be run.
+// that is worth a per cent or two of CPU time. All run from where they are when one is a
+// script, which starts this one perhaps, or when what is copied cannot be run.
 func SideBySide(originals ...string) (programs []Compared, remove func() error, err error) {
 	dir, err := os.MkdirTemp("", "understudy-gate-")
 	if err != nil {
 		return nil, nil, err
 	}
 	remove = func() error { return os.RemoveAll(dir) }
+	apart := true
 	for i, name := range originals {
 		c := Compared{name, filepath.Join(dir, fmt.Sprintf("%d-%s", i, filepath.Base(name)))}
 		script, err := copyProgram(c.copied, name)
 		if err != nil {
 			return nil, nil, errors.Join(err, remove())
 		}
-		if script {
-			c.copied = name
-		}
+		apart = apart && !script
 		programs = append(programs, c)
 	}
 	// Where there is noexec on the temporary directory, not even this one starts.
-	if exec.Command(programs[0].copied, "--version").Run() != nil {
+	if !apart || exec.Command(programs[0].copied, "--version").Run() != nil {
 		for i := range programs {
 			programs[i].copied = programs[i].original
 		}

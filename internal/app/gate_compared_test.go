@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// Programs that are compared share no file with this one or each other; a script, and
-// what captures, runs from where it is.
+// Programs that are compared share no file with this one or each other. Beside a script,
+// and where they capture, they run from where they are.
 func TestSideBySide(t *testing.T) {
 	script := filepath.Join(t.TempDir(), "script")
 	if err := os.WriteFile(script, []byte("#!/bin/sh\n"), 0o700); err != nil {
@@ -19,20 +19,17 @@ func TestSideBySide(t *testing.T) {
 		}
 	}
 	t.Setenv("TMPDIR", t.TempDir())
-	programs, remove, err := SideBySide("/bin/ls", "/bin/ls", script)
+	programs, remove, err := SideBySide("/bin/ls", "/bin/ls")
 	if err != nil {
 		t.Fatal(err)
 	}
 	seen := map[string]bool{"/bin/ls": true}
-	for _, p := range programs[:2] {
+	for _, p := range programs {
 		copied, captures := p.of(stage{}), p.of(stage{loads: true})
 		if info, err := os.Stat(copied); err != nil || info.Mode()&0o100 == 0 || seen[copied] || captures != "/bin/ls" {
 			t.Errorf("programs %q and %q, %v: want a copy of its own, and /bin/ls where it captures", copied, captures, err)
 		}
 		seen[copied] = true
-	}
-	if got := programs[2].of(stage{}); got != script {
-		t.Errorf("a script runs from %s, want %s", got, script)
 	}
 	if err := remove(); err != nil {
 		t.Fatal(err)
@@ -41,13 +38,18 @@ func TestSideBySide(t *testing.T) {
 	if err != nil || len(left) != 0 {
 		t.Errorf("left are %v, %v", left, err)
 	}
-	// What cannot run as a copy runs as it is.
-	programs, remove, err = SideBySide("/bin/false", "/bin/ls")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer remove()
-	if got := programs[1].of(stage{}); got != "/bin/ls" {
-		t.Errorf("%s runs, want /bin/ls itself", got)
+	for _, names := range [][2]string{{"/bin/ls", script}, {"/bin/false", "/bin/ls"}} { // what cannot run as a copy
+		programs, remove, err := SideBySide(names[:]...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, p := range programs {
+			if got := p.of(stage{}); got != names[i] {
+				t.Errorf("%q: %s runs, want %s itself", names, got, names[i])
+			}
+		}
+		if err := remove(); err != nil {
+			t.Error(err)
+		}
 	}
 }
