@@ -230,7 +230,7 @@ func runScenario(ctx context.Context, s Scenario, n int, up *Upstream, o Options
 	}
 	name := fmt.Sprintf("%s, %s", s.Name, connections(n))
 	o.Progress(name + ": warming up")
-	if err := p.warmUp(ctx); err != nil {
+	if err := p.warmUp(ctx, direct, proxied); err != nil {
 		return nil, err
 	}
 	counted, err := p.countBoth(ctx, s, against, up, o)

@@ -139,11 +139,11 @@ func TestEndpointsOwnLoad(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// A warm-up for the rate, then one and two halves of a block in each of four rounds; the
-	// other side has the A/A check besides, on both sides.
-	const round = 1 + 2
-	if want := 1 + 4*round; loads != want || direct != want+2*4*round || r.Scenarios[0].Requests == 0 {
-		t.Errorf("%d loads of its own and %d others, want %d and %d", loads, direct, want, want+2*4*round)
+	// A warm-up for the rate, then two halves of a block in each of four rounds. What is a new
+	// process in each is warmed up there; the other side has the A/A check besides, twice.
+	const halves = 4 * 2
+	if wantOwn, wantOther := 1+4+halves, 1+halves+2*halves; loads != wantOwn || direct != wantOther || r.Scenarios[0].Requests == 0 {
+		t.Errorf("%d loads of its own and %d others, want %d and %d", loads, direct, wantOwn, wantOther)
 	}
 }
 

@@ -98,7 +98,13 @@ func (p *probe) renew(ctx context.Context, other side) error {
 	if err := p.start(ctx, other); err != nil {
 		return err
 	}
-	return p.warmUp(ctx)
+	var fresh []side
+	for _, s := range p.order() {
+		if p.ends[s].PID != 0 { // going direct, or a proxy of the user's, has nothing new
+			fresh = append(fresh, s)
+		}
+	}
+	return p.warmUp(ctx, fresh...)
 }
 
 // Far below saturation a latency is the way's own, not a queue's.
@@ -111,12 +117,12 @@ const leastWarmUp = 200 * time.Millisecond
 // each round, and a busy machine takes its time with it.
 const warmUps = 5
 
-// warmUp fills pools and caches on both sides and chooses the open loop's rate.
-func (p *probe) warmUp(ctx context.Context) error {
+// warmUp fills pools and caches on the sides and chooses the open loop's rate.
+func (p *probe) warmUp(ctx context.Context, sides ...side) error {
 	slowest, half := 0.0, p.half
 	p.half = max(half, leastWarmUp)
 	defer func() { p.half = half }()
-	for _, s := range p.order() {
+	for _, s := range sides {
 		var r LoadResult
 		for tries := 0; r.Requests == 0 && r.FirstError == "" && tries < warmUps; tries++ {
 			var err error
