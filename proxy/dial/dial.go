@@ -57,7 +57,10 @@ func (d *Dialer) DialContext(ctx context.Context, network, addr string) (net.Con
 	}
 	addrs := make([]string, 0, len(ips))
 	for _, ip := range byTurns(ips) {
-		addrs = append(addrs, net.JoinHostPort(ip.String(), port))
+		// A hosts file may name one twice, and so may a name server.
+		if addr := net.JoinHostPort(ip.String(), port); !slices.Contains(addrs, addr) {
+			addrs = append(addrs, addr)
+		}
 	}
 	return d.race(ctx, network, d.order(addrs))
 }
@@ -123,15 +126,21 @@ func (d *Dialer) order(addrs []string) []string {
 type attempt struct {
 	addr  string
 	begun time.Time
-	nc    net.Conn
 	err   error // why it failed; nil while it goes on, too
+}
+
+// result is what became of one.
+type result struct {
+	of  *attempt
+	nc  net.Conn
+	err error
 }
 
 // race returns the first connection that comes about.
 func (d *Dialer) race(ctx context.Context, network string, addrs []string) (net.Conn, error) {
 	var (
 		begun = make([]*attempt, 0, len(addrs))
-		ended = make(chan *attempt)
+		ended = make(chan result)
 		over  = make(chan struct{})
 		next  = time.NewTimer(stagger)
 		open  = 0
@@ -150,7 +159,7 @@ func (d *Dialer) race(ctx context.Context, network string, addrs []string) (net.
 		go func() { // ends with its call of one, which giveUp ends
 			nc, err := d.one(all, network, a.addr)
 			select {
-			case ended <- &attempt{a.addr, a.begun, nc, err}:
+			case ended <- result{a, nc, err}:
 			case <-over:
 				if err == nil {
 					_ = nc.Close()
@@ -162,43 +171,47 @@ func (d *Dialer) race(ctx context.Context, network string, addrs []string) (net.
 	for {
 		select {
 		case <-next.C:
-			if len(begun) < len(addrs) {
+			if len(begun) < len(addrs) && ctx.Err() == nil {
 				begin()
 			}
 			continue
-		case a := <-ended:
+		case r := <-ended:
 			open--
-			i := slices.IndexFunc(begun, func(b *attempt) bool { return b.addr == a.addr })
-			if a.err == nil {
-				d.note(ctx, a.addr, slices.Delete(begun, i, i+1))
-				return a.nc, nil
+			if r.err == nil {
+				d.note(ctx, r.of, begun)
+				return r.nc, nil
 			}
-			begun[i] = a
+			r.of.err = r.err
 		}
 		switch {
 		case ctx.Err() != nil: // all end now
 			if open == 0 {
-				d.note(ctx, "", begun)
+				d.note(ctx, nil, begun)
 				return nil, failed(network, begun)
 			}
 		case len(begun) < len(addrs):
 			begin()
 		case open == 0:
-			d.note(ctx, "", begun)
+			d.note(ctx, nil, begun)
 			return nil, failed(network, begun)
 		}
 	}
 }
 
-// note remembers that addr answered, where there is one, and which of the others did not:
-// those that failed, and those that had their time. That the caller's ran out tells nothing.
-func (d *Dialer) note(ctx context.Context, addr string, others []*attempt) {
+// note remembers which did not answer: those that failed, and those that had their time,
+// but where a connection came about by one that was begun before them. That the caller's time
+// ran out tells nothing.
+func (d *Dialer) note(ctx context.Context, by *attempt, begun []*attempt) {
 	now := time.Now()
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	delete(d.shun, addr)
-	for _, a := range others {
-		if now.Sub(a.begun) < stagger && (a.err == nil || ctx.Err() != nil) {
+	for i, a := range begun {
+		if a == by {
+			delete(d.shun, a.addr)
+			continue
+		}
+		had := now.Sub(a.begun) >= stagger && (by == nil || i < slices.Index(begun, by))
+		if !had && (a.err == nil || ctx.Err() != nil) {
 			continue
 		}
 		if d.shun == nil {
@@ -206,7 +219,7 @@ func (d *Dialer) note(ctx context.Context, addr string, others []*attempt) {
 		}
 		d.shun[a.addr] = now.Add(shunFor)
 	}
-	if len(others) > 0 {
+	if len(begun) > 1 {
 		maps.DeleteFunc(d.shun, func(_ string, until time.Time) bool { return !now.Before(until) })
 	}
 }

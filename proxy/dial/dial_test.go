@@ -306,3 +306,70 @@ func TestOneAddress(t *testing.T) {
 		t.Errorf("DialContext = %v, want that there is no such host", err)
 	}
 }
+
+// A hosts file may name an address twice, and a name server may, too.
+func TestSameAddressTwice(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		refused := answer{err: syscall.ECONNREFUSED}
+		n := newNetwork(map[string][]string{"shop.test": {"192.0.2.1", "192.0.2.1", "::ffff:192.0.2.1", "192.0.2.2"}, "one.test": {"192.0.2.1", "192.0.2.1"}},
+			map[string]answer{a: refused, b: refused})
+		for host, want := range map[string][]string{"shop.test": {a, b}, "one.test": {a}} {
+			_, err := n.DialContext(t.Context(), "tcp", host+":80")
+			slices.Sort(n.begun) // one may have been refused for the other host before
+			if begun := n.took(); err == nil || strings.Count(err.Error(), "refused") != len(want) || !slices.Equal(begun, want) {
+				t.Errorf("DialContext(%s) = %v by way of %v, want a refusal by each of %v", host, err, begun, want)
+			}
+		}
+	})
+}
+
+// Where the way is long to all, the first wins, and those begun behind it were not slow.
+func TestFarIsNotDead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		far := answer{after: 600 * time.Millisecond}
+		n := newNetwork(abc, map[string]answer{a: far, b: far, c: far})
+		if to, _ := n.dial(t, "shop.test:80"); to != a {
+			t.Fatalf("connected to %s, want %s", to, a)
+		}
+		synctest.Wait()
+		n.took()
+		n.answer = map[string]answer{a: {err: syscall.ECONNREFUSED}}
+		to, _ := n.dial(t, "shop.test:80")
+		if begun := n.took(); to != b {
+			t.Errorf("then connected to %s by way of %v, want %s: nothing overtook it", to, begun, b)
+		}
+	})
+}
+
+// None is begun once the caller's time is over, though one goes on that does not heed it.
+func TestNoneIsBegunLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNetwork(abc, map[string]answer{a: {after: time.Second, deaf: true, err: syscall.EHOSTUNREACH}})
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		defer cancel()
+		_, err := n.DialContext(ctx, "tcp", "shop.test:80")
+		if begun := n.took(); err == nil || !slices.Equal(begun, []string{a}) {
+			t.Errorf("DialContext = %v by way of %v, want an error by way of %s", err, begun, a)
+		}
+	})
+}
+
+// Twenty dead addresses cost the caller's time and no more.
+func TestManyDead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var ips []string
+		answers := map[string]answer{}
+		for i := range 20 {
+			ip := fmt.Sprintf("192.0.2.%d", i)
+			ips, answers[ip+":80"] = append(ips, ip), answer{after: never}
+		}
+		n := newNetwork(map[string][]string{"many.test": ips}, answers)
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		begun := time.Now()
+		_, err := n.DialContext(ctx, "tcp", "many.test:80")
+		if took := time.Since(begun); err == nil || took != 10*time.Second || strings.Count(err.Error(), "deadline") != 20 {
+			t.Errorf("DialContext = %v after %v, want 20 of them after 10s", err, took)
+		}
+	})
+}
