@@ -141,11 +141,7 @@ func (c *Conn) ahead() bool {
 
 // Close ends the connection; an exchange under way fails.
 func (c *Conn) Close() error {
-	c.mu.Lock()
-	was := c.state
-	c.state = connDead
-	c.mu.Unlock()
-	if was == connDead {
+	if !c.die(nil) {
 		return nil
 	}
 	err := c.nc.Close()
@@ -155,27 +151,41 @@ func (c *Conn) Close() error {
 	return err
 }
 
-// Fail breaks the connection with RST; a round trip under way fails with err.
+// Fail breaks the connection with RST; an exchange under way fails with err. It does
+// nothing to one that has ended, or was handed over.
 func (c *Conn) Fail(err error) {
+	if !c.die(err) {
+		return
+	}
+	sock.Reset(c.nc)
+	_ = c.nc.Close()
+	if c.Closed != nil {
+		c.Closed(c)
+	}
+}
+
+// die has the connection carry nothing from here on, for cause where that is not nil;
+// false where that was so before.
+func (c *Conn) die(cause error) bool {
 	c.mu.Lock()
-	dead := c.state == connDead
-	if !dead {
-		c.cause = err
+	defer c.mu.Unlock()
+	if c.state == connDead {
+		return false
 	}
-	c.mu.Unlock()
-	if !dead {
-		sock.Reset(c.nc)
-		_ = c.Close()
-	}
+	c.state, c.cause = connDead, cause
+	return true
+}
+
+// failed returns what Fail was called with; nil where it was not.
+func (c *Conn) failed() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.cause
 }
 
 // detach gives nc away; false where it was closed already.
 func (c *Conn) detach() bool {
-	c.mu.Lock()
-	was := c.state
-	c.state = connDead
-	c.mu.Unlock()
-	if was == connDead {
+	if !c.die(nil) {
 		return false
 	}
 	if c.Closed != nil {
@@ -198,7 +208,7 @@ func (c *Conn) RoundTrip(ctx context.Context, r *wire.Request) (*wire.Response, 
 		dead := c.state == connDead
 		c.mu.Unlock()
 		if dead {
-			return nil, &wire.UpstreamError{Op: "write", Addr: c.addr, Err: &StaleError{Err: net.ErrClosed}}
+			return nil, &wire.UpstreamError{Op: "write", Addr: c.addr, Err: &StaleError{Err: net.ErrClosed, Unsent: true}}
 		}
 		return nil, &wire.UpstreamError{Op: "write", Addr: c.addr, Err: errBusy}
 	}
@@ -367,9 +377,7 @@ func (t *trip) explain(ctx context.Context, err error) error {
 	t.mu.Lock()
 	sendErr, taken, source := t.sendErr, t.taken, t.sourceErr
 	t.mu.Unlock()
-	t.c.mu.Lock()
-	cause := t.c.cause
-	t.c.mu.Unlock()
+	cause := t.c.failed()
 	op := "read"
 	var v *ProtocolError
 	switch {

@@ -519,3 +519,72 @@ func TestBothSides(t *testing.T) {
 		}
 	}
 }
+
+// within calls in, where set, when somebody looks for the connection below.
+type within struct {
+	net.Conn
+	in func()
+}
+
+func (w *within) NetConn() net.Conn {
+	if w.in != nil {
+		w.in()
+	}
+	return w.Conn
+}
+
+var errGone = errors.New("gone")
+
+// A connection that is given up takes no request from there on, and of one that comes
+// just then nothing was sent.
+func TestFailIdle(t *testing.T) {
+	near, far := net.Pipe()
+	defer far.Close()
+	nc := &within{Conn: near}
+	conn := NewConn(nc, "shop.test:80")
+	asked := 0
+	nc.in = func() { // just before the RST
+		asked++
+		if conn.Reusable() {
+			t.Error("it is about to be broken, and is reusable")
+		}
+	}
+	closed := 0
+	conn.Closed = func(*Conn) { closed++ }
+	conn.Fail(errGone)
+	conn.Fail(errGone)
+	_ = conn.Close()
+	if asked == 0 || closed != 1 {
+		t.Errorf("broken %d times, told %d times, want once", asked, closed)
+	}
+	body := strings.NewReader("body")
+	r := request("POST", "/", nil, "")
+	r.Body, r.Length = body, 4
+	_, err := conn.RoundTrip(t.Context(), r)
+	if stale, ok := errors.AsType[*StaleError](err); !ok || !stale.Unsent || stale.BodyTaken || body.Len() != 4 {
+		t.Errorf("RoundTrip = %v, want that nothing was sent", err)
+	}
+}
+
+// Who reads an answer learns why there is no more of it, and that it is not whole.
+func TestFailInBody(t *testing.T) {
+	for _, head := range []string{"Content-Length: 9\r\n\r\nhello", "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n", "\r\nhello"} {
+		conn := upstream(t, func(nc net.Conn, r *bufio.Reader) {
+			readHeadText(r)
+			_, _ = io.WriteString(nc, "HTTP/1.1 200 OK\r\n"+head)
+			_, _ = io.Copy(io.Discard, r)
+		})
+		res, err := conn.RoundTrip(t.Context(), request("GET", "/", nil, ""))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadFull(res.Body, make([]byte, 5)); err != nil {
+			t.Fatal(err)
+		}
+		conn.Fail(errGone)
+		if _, err := res.Body.Read(make([]byte, 5)); !errors.Is(err, errGone) || !errors.Is(err, io.ErrUnexpectedEOF) {
+			t.Errorf("%q: Read = %v, want a body cut short for %v", head, err, errGone)
+		}
+		_ = res.Body.Close()
+	}
+}

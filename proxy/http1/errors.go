@@ -31,6 +31,9 @@ type StaleError struct {
 	Err error // the cause
 	// BodyTaken is set where bytes were already read from the request's body.
 	BodyTaken bool
+	// Unsent is set where nothing was sent: the connection ended between a look at it
+	// and the request. It may be sent again whatever its method.
+	Unsent bool
 }
 
 // Error gives the cause.

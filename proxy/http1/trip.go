@@ -364,6 +364,8 @@ func (b *responseBody) ended(err error) error {
 		var syntax *BadRequestError
 		if errors.As(err, &syntax) {
 			err = violation(syntax.Reason)
+		} else if cause := b.t.c.failed(); cause != nil {
+			err = cutShort(cause)
 		}
 		b.br.err = err
 	}

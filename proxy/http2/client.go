@@ -392,6 +392,9 @@ type download struct {
 func (d *download) Read(p []byte) (int, error) {
 	n, err := d.body.Read(p)
 	if err != nil && err != io.EOF {
+		if cause := d.x.conn.cause.Load(); cause != nil {
+			err = *cause
+		}
 		err = &wire.UpstreamError{Op: "read", Addr: d.x.conn.addr, Err: err}
 	}
 	return n, err

@@ -64,10 +64,13 @@ func mayRetry(ctx context.Context, r *wire.Request, err error) bool {
 	if errors.Is(err, http2.ErrUnserved) {
 		return true
 	}
+	stale, ok := errors.AsType[*http1.StaleError](err)
+	if ok && stale.Unsent {
+		return true
+	}
 	if !idempotent(r.Method) {
 		return false
 	}
-	stale, ok := errors.AsType[*http1.StaleError](err)
 	return ok && !stale.BodyTaken || errors.Is(err, http2.ErrLost)
 }
 

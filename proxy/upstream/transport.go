@@ -103,7 +103,7 @@ type key struct {
 //
 // A request that meets a pooled connection which the server has just closed is
 // sent once more on a new one, if nothing of a response came, nothing of its
-// body was read, and its method is idempotent (RFC 9110, 9.2.2). One that an HTTP/2
+// body was read, and its method is idempotent (RFC 9110, 9.2.2), or nothing was sent. One that an HTTP/2
 // server says it did not act on is sent up to maxTries times whatever its method. Over
 // HTTP/2 a body that has been read is sent again, too, up to keptBytes.
 func (t *Transport) RoundTrip(ctx context.Context, r *wire.Request) (*wire.Response, error) {
