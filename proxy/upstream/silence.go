@@ -28,29 +28,32 @@ func (e *SilentError) Timeout() bool { return true }
 type silence struct {
 	sock  *sock.Conn // nil where there is none
 	since time.Time  // zero for no silence
+	at    time.Time  // of the last look
 }
 
 func silenceOf(nc net.Conn) silence { return silence{sock: sock.Of(nc)} }
 
 // look returns for how long there has been silence as far as looks can tell, which is a
-// look's distance less than it was.
-func (s *silence) look(now time.Time) time.Duration {
+// look's distance less than it was. limit is how long there may be.
+func (s *silence) look(now time.Time, limit time.Duration) time.Duration {
 	if s.sock == nil {
 		return 0
 	}
 	waiting, heard := s.sock.Waiting()
-	return s.saw(now, waiting, now.Add(-heard))
+	return s.saw(now, waiting, now.Add(-heard), limit)
 }
 
-func (s *silence) saw(now time.Time, waiting bool, heardAt time.Time) time.Duration {
+func (s *silence) saw(now time.Time, waiting bool, heardAt time.Time, limit time.Duration) time.Duration {
+	// Who was stopped for a while, with all of the machine as a virtual one is, or alone,
+	// does not know what was sent when.
+	late := now.Sub(s.at) > max(limit/4, time.Second)
+	s.at = now
 	switch {
 	case !waiting:
 		s.since = time.Time{}
 		return 0
-	case s.since.IsZero():
+	case s.since.IsZero(), heardAt.After(s.since), late:
 		s.since = now // it was sent since the last look, or the answer is about to come
-	case heardAt.After(s.since):
-		s.since = heardAt
 	}
 	return now.Sub(s.since)
 }
@@ -91,7 +94,7 @@ func (h *host) listen(now time.Time, limit time.Duration) bool {
 
 	var silent map[string]time.Time // since when, by address
 	for _, l := range lines {
-		d := l.silence.look(now)
+		d := l.silence.look(now, limit)
 		if d >= limit {
 			l.Fail(&SilentError{limit})
 		}
@@ -103,7 +106,7 @@ func (h *host) listen(now time.Time, limit time.Duration) bool {
 		}
 	}
 	for _, c := range conns {
-		if c.silence.look(now) >= limit {
+		if c.silence.look(now, limit) >= limit {
 			c.Fail(&SilentError{limit})
 		}
 	}

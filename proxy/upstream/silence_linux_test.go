@@ -180,6 +180,7 @@ func TestSlowIsNotSilent(t *testing.T) {
 }
 
 func TestSilence(t *testing.T) {
+	const limit = 20 * time.Second
 	begin := time.Now()
 	at := func(s int) time.Time { return begin.Add(time.Duration(s) * time.Second) }
 	var s silence
@@ -194,12 +195,16 @@ func TestSilence(t *testing.T) {
 		{102, false, 102, 0},
 		{103, true, 102, 0},
 		{104, true, 102, time.Second},
-		{106, true, 105, time.Second}, // something came, and other bytes are under way
-		{110, true, 105, 5 * time.Second},
+		{107, true, 105, 0}, // something came, and other bytes are under way since who knows when
+		{110, true, 105, 3 * time.Second},
 		{111, false, 111, 0},
 		{112, true, 111, 0},
+		{172, true, 113, 0}, // we were stopped for a minute, and have sent just now
+		{174, true, 113, 2 * time.Second},
+		{234, true, 113, 0}, // the whole machine was
+		{236, true, 113, 2 * time.Second},
 	} {
-		if got := s.saw(at(look.now), look.waiting, at(look.heard)); got != look.want {
+		if got := s.saw(at(look.now), look.waiting, at(look.heard), limit); got != look.want {
 			t.Errorf("look %d: silent for %v, want %v", i, got, look.want)
 		}
 	}
