@@ -50,7 +50,7 @@ var keys = []Key{
 	key("upstream.timeouts.connect", "", "10s", scalar(func(c *Config) *duration { return &c.Upstream.Timeouts.Connect }, parseDuration)),
 	key("upstream.timeouts.tls", "", "10s", scalar(func(c *Config) *duration { return &c.Upstream.Timeouts.TLS }, parseDuration)),
 	key("upstream.timeouts.response_header", "", "0s", scalar(func(c *Config) *duration { return &c.Upstream.Timeouts.ResponseHeader }, parseDuration)),
-	key("upstream.timeouts.unacknowledged", "", "20s", scalar(func(c *Config) *duration { return &c.Upstream.Timeouts.Unacknowledged }, parseDuration)),
+	key("upstream.timeouts.unacknowledged", "", "20s", scalar(func(c *Config) *duration { return &c.Upstream.Timeouts.Unacknowledged }, parseUnacknowledged)),
 	key("upstream.timeouts.idle", "", "90s", scalar(func(c *Config) *duration { return &c.Upstream.Timeouts.Idle }, parseDuration)),
 	key("admin.addr", "--admin", "127.0.0.1:0", scalar(func(c *Config) *string { return &c.Admin.Addr }, parseAdminAddr)),
 	secret(key("admin.token", "", "", scalar(func(c *Config) *string { return &c.Admin.Token }, parseToken))),

@@ -173,6 +173,10 @@ hint: a number needs a unit: us, ms, s`},
 		{"negative duration", "upstream: {timeouts: {idle: -1s}}", `u.yaml:1:29: upstream.timeouts.idle: want a duration of 0 or more, got "-1s"
     upstream: {timeouts: {idle: -1s}}
                                 ^`},
+		{"impatience", "upstream: {timeouts: {unacknowledged: 1ms}}", `u.yaml:1:39: upstream.timeouts.unacknowledged: want 0 or a duration of 1s or more, got "1ms"
+    upstream: {timeouts: {unacknowledged: 1ms}}
+                                          ^
+hint: upstreams that are alive may take half a second to acknowledge`},
 		{"enum", "timing: recorder\n", `u.yaml:1:9: timing: want none, recorded or model, got "recorder"
     timing: recorder
             ^

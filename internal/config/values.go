@@ -38,6 +38,17 @@ func parseDuration(s string) (time.Duration, *problem) {
 	return d, nil
 }
 
+// parseUnacknowledged reads how long what was sent may stay unacknowledged. Kernels hold
+// acknowledgements back for up to half a second (RFC 9293, 3.8.6.3), and send again what
+// was lost after 0.2 s.
+func parseUnacknowledged(s string) (time.Duration, *problem) {
+	d, p := parseDuration(s)
+	if p == nil && d > 0 && d < time.Second {
+		return 0, &problem{want: "0 or a duration of 1s or more", hint: "upstreams that are alive may take half a second to acknowledge"}
+	}
+	return d, p
+}
+
 // sizeUnits are tried in order, so longer suffixes come first.
 var sizeUnits = []struct {
 	suffix string

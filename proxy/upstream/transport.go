@@ -52,7 +52,8 @@ type Transport struct {
 	ResponseHeaderTimeout time.Duration
 	// UnacknowledgedTimeout bounds how long an upstream's machine may leave what was sent to it
 	// unacknowledged, on Linux and for as long as a connection speaks HTTP; 0 means
-	// DefaultUnacknowledgedTimeout. It is kept to within a quarter. Exchanges fail with a
+	// DefaultUnacknowledgedTimeout. Less than a second also meets upstreams that are alive, and
+	// hold acknowledgements back. It is kept to within a quarter. Exchanges fail with a
 	// *SilentError then.
 	UnacknowledgedTimeout time.Duration
 	// MaxIdlePerHost bounds the idle HTTP/1 connections to one host; 0 means
