@@ -38,7 +38,7 @@ type StaleError struct {
 
 // Error gives the cause.
 func (e *StaleError) Error() string {
-	return "connection went stale while idle: " + e.Err.Error()
+	return "a kept connection was lost: " + e.Err.Error()
 }
 
 // Unwrap returns the cause.
