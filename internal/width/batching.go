@@ -13,14 +13,15 @@ type Work struct {
 }
 
 // Bounds by measuring, two processors shared with wrk and nginx, 16 and 64
-// connections: 0.1–0.6 switches of the whole machine an exchange where the others find
-// work when they look for it, 0.9–2.5 where each write wakes one of them, and then
-// 0.2–0.7 in batches. With 4 connections it is 2–3 either way.
+// connections: 0.1–0.3 switches of the whole machine an exchange where the others find
+// work when they look for it, 0.5–2.5 where writes wake them, and then 0.25–0.7 in
+// batches. With 4 connections it is 2–3 either way.
 const (
-	dear     = 1.2             // switches an exchange: more are a wake-up for nearly each
-	gain     = 0.85            // of the switches without batches: more are no gain
-	busy     = 1000            // exchanges a second: of fewer a look tells nothing
-	tryAgain = 5 * time.Second // batches, before a look without them
+	dear     = 0.35             // switches an exchange: more are wake-ups that batches may save
+	gain     = 0.85             // of the switches without batches: more are no gain
+	busy     = 1000             // exchanges a second: of fewer a look tells nothing
+	look     = 3 * often        // one sample strays by a seventh
+	tryAgain = 10 * time.Second // batches, before a look without them
 )
 
 // batching decides whether there are to be batches. They cost a twentieth where nobody
@@ -28,6 +29,7 @@ const (
 type batching struct {
 	on    bool
 	alone float64 // switches an exchange without, as last seen
+	seen  sample  // since the last look was over
 
 	now, changedAt time.Duration
 	notBefore      time.Duration
@@ -42,7 +44,13 @@ func (b *batching) next(s sample) bool {
 		return false
 	}
 	b.now += s.took
-	each := float64(s.switches) / float64(s.done)
+	b.seen.took += s.took
+	b.seen.switches += s.switches
+	if b.seen.done += s.done; b.seen.took < look {
+		return b.on
+	}
+	each := float64(b.seen.switches) / float64(b.seen.done)
+	b.seen = sample{}
 	switch {
 	case !b.on:
 		if b.alone = each; each >= dear && b.now >= b.notBefore {

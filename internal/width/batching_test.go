@@ -24,13 +24,14 @@ func TestBatching(t *testing.T) {
 		"nothing to do":              {[]turns{{20, 0, 0, 0}}, 0},
 		"hardly anything to do":      {[]turns{{20, 99, 50, 50}}, 0},
 		"others find work":           {[]turns{{20, 3000, 0.3, 0.3}}, 0},
-		"each write wakes another":   {[]turns{waking}, 19},
-		"only for a time":            {[]turns{waking, {100, 3000, 0.3, 0.3}}, 31}, // until it looks again
-		"without a look at times":    {[]turns{{500, 2000, 2.4, 0.25}}, 490},
-		"it gains nothing":           {[]turns{{10, 1800, 2.7, 2.4}}, 1},
-		"it gains nothing, again":    {[]turns{{100, 1800, 2.7, 2.4}}, 4},
-		"it gains nothing, for long": {[]turns{{3000, 1800, 2.7, 2.4}}, 10},
-		"a gain after a rest":        {[]turns{{100, 1800, 2.7, 2.4}, {1, 0, 0, 0}, waking}, 19},
+		"each write wakes another":   {[]turns{waking}, 17},
+		"some writes wake another":   {[]turns{{20, 4500, 0.6, 0.4}}, 17},
+		"only for a time":            {[]turns{waking, {200, 3000, 0.3, 0.3}}, 85}, // until it looks again
+		"without a look at times":    {[]turns{{500, 2000, 2.4, 0.25}}, 485},
+		"it gains nothing":           {[]turns{{10, 1800, 2.7, 2.4}}, 3},
+		"it gains nothing, again":    {[]turns{{100, 1800, 2.7, 2.4}}, 12},
+		"it gains nothing, for long": {[]turns{{3000, 1800, 2.7, 2.4}}, 30},
+		"a gain after a rest":        {[]turns{{100, 1800, 2.7, 2.4}, {1, 0, 0, 0}, waking}, 17},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var b batching

@@ -272,7 +272,7 @@ func (s *side) writeFirst(fd uintptr) bool {
 	if s.first == nil {
 		return s.read(fd)
 	}
-	giveWay()
+	giveWay(asking)
 	n, errno := send(fd, s.first)
 	if errno != 0 || int(n) < len(s.first) {
 		if errno == 0 {

@@ -33,7 +33,7 @@ func (c *Conn) ReadInto(in Room) (int, error) {
 // ReadAfter writes all of out and then reads once into what in lends. What became of the
 // write is in Sent, whatever the read gave.
 func (c *Conn) ReadAfter(out []byte, in Room) (n int, sent Sent, err error) {
-	giveWay()
+	giveWay(asking)
 	if _, sent.Err = c.Write(out); sent.Err == nil {
 		sent.At = time.Now()
 	}

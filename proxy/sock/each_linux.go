@@ -111,7 +111,7 @@ func (c *Conn) Each(in Room, use func(n int) bool) error {
 // WriteWithin is Write for who is called by Each, and for nobody else: the descriptor is
 // held there and need not be asked for.
 func (c *Conn) WriteWithin(p []byte) (int, error) {
-	giveWay()
+	giveWay(answering)
 	c.out.mu.Lock()
 	n, errno := send(c.each.fd, p)
 	c.out.mu.Unlock()
