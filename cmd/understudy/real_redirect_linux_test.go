@@ -178,10 +178,12 @@ func (w *world) testDirect(t *testing.T) {
 	a := w.start(t, "proxy", "--transparent", "127.0.0.1:0")
 	nc, err := net.Dial("tcp", a.address(t, "transparent", ""))
 	if err == nil {
-		_, _ = io.WriteString(nc, "GET / HTTP/1.1\r\nHost: api.test\r\n\r\n")
-		var got []byte
-		if got, err = io.ReadAll(nc); len(got) > 0 {
-			t.Errorf("a direct connection is answered with %q, want a reset", got)
+		// Where the reset is there already the write tells it, and the read no more.
+		if _, err = io.WriteString(nc, "GET / HTTP/1.1\r\nHost: api.test\r\n\r\n"); err == nil {
+			var got []byte
+			if got, err = io.ReadAll(nc); len(got) > 0 {
+				t.Errorf("a direct connection is answered with %q, want a reset", got)
+			}
 		}
 		_ = nc.Close()
 	}
