@@ -1,6 +1,7 @@
 package shaping
 
 import (
+	"fmt"
 	"math"
 	"net"
 	"testing"
@@ -104,21 +105,39 @@ func TestGuestRate(t *testing.T) {
 	umltest.Guest(t)
 	p := newPair(t)
 	a := p.apply(Link{Up: mustParse(t, "rate=4mbit,queue=10s")})
-	const n, size = 1000, 1400
-	got := p.send(p.dial(), n, size, 0)
-	if len(got) != n {
-		counters, err := a.Counters()
-		t.Fatalf("%d of %d packets came; counters %+v, %v", len(got), n, counters, err)
+	c := p.dial()
+	sometime(t, func() error {
+		const n, size = 1000, 1400
+		got := p.send(c, n, size, 0)
+		if len(got) != n {
+			counters, err := a.Counters()
+			t.Fatalf("%d of %d packets came; counters %+v, %v", len(got), n, counters, err)
+		}
+		var at []time.Duration
+		for _, a := range got {
+			at = append(at, a.since)
+		}
+		rate, err := umltest.Rate(size+42, at) // IP and UDP take 28 bytes, Ethernet 14
+		t.Logf("%.3f Mbit/s, %v", rate/1e6, err)
+		if math.Abs(rate/4e6-1) > 0.03 {
+			return fmt.Errorf("rate = %.3f Mbit/s, want 4 within 3%%", rate/1e6)
+		}
+		return nil
+	})
+}
+
+// sometime gives what is measured in time three tries: the guest stands still for as
+// long as its host has no time for it, which no fault of a link does once in a while.
+func sometime(t *testing.T, measure func() error) {
+	t.Helper()
+	var err error
+	for range 3 {
+		if err = measure(); err == nil {
+			return
+		}
+		t.Log(err)
 	}
-	var at []time.Duration
-	for _, a := range got {
-		at = append(at, a.since)
-	}
-	rate, err := umltest.Rate(size+42, at) // IP and UDP take 28 bytes, Ethernet 14
-	t.Logf("%.3f Mbit/s, %v", rate/1e6, err)
-	if math.Abs(rate/4e6-1) > 0.03 {
-		t.Errorf("rate = %.3f Mbit/s, want 4 within 3%%", rate/1e6)
-	}
+	t.Error(err)
 }
 
 // A table of 20 and 80 ms, 70:30, comes out as one; and after a change to uniform
