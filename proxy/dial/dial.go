@@ -205,12 +205,14 @@ func (d *Dialer) note(ctx context.Context, by *attempt, begun []*attempt) {
 	now := time.Now()
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for i, a := range begun {
+	earlier := true // than by
+	for _, a := range begun {
 		if a == by {
 			delete(d.shun, a.addr)
+			earlier = false
 			continue
 		}
-		had := now.Sub(a.begun) >= stagger && (by == nil || i < slices.Index(begun, by))
+		had := earlier && now.Sub(a.begun) >= stagger
 		if !had && (a.err == nil || ctx.Err() != nil) {
 			continue
 		}

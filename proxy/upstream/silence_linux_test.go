@@ -104,7 +104,6 @@ func TestPeerVanishes(t *testing.T) {
 			vanish(true)
 
 			tr.closeIdle()
-			time.Sleep(10 * time.Millisecond)
 			warm()
 			vanish(false)
 			res, took, err := ask("GET")
