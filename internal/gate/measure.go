@@ -31,7 +31,7 @@ type subject struct {
 // (Bonferroni).
 func measure(ctx context.Context, what subject, s sampler, o Options) (*ScenarioReport, error) {
 	o.Progress(fmt.Sprintf("%s: A/A check, %s against itself", what.title, o.Against))
-	same, err := takeRounds(ctx, s, max(4, o.Pairs/2+o.Pairs/2%2), direct)
+	same, err := takeRounds(ctx, s, max(4, o.Pairs/2+o.Pairs/2%2), 0, direct)
 	if err != nil {
 		return nil, err
 	}
@@ -44,7 +44,7 @@ func measure(ctx context.Context, what subject, s sampler, o Options) (*Scenario
 	for want := o.Pairs; ; want *= 2 {
 		o.Progress(fmt.Sprintf("%s: %d pairs, %s against proxied", what.title, want, o.Against))
 		for len(pairs) < want {
-			more, err := takeRounds(ctx, s, o.Pairs, proxied)
+			more, err := takeRounds(ctx, s, o.Pairs, len(pairs), proxied)
 			if err != nil {
 				return nil, err
 			}
@@ -63,25 +63,26 @@ func measure(ctx context.Context, what subject, s sampler, o Options) (*Scenario
 	}
 }
 
-// takeRounds measures n pairs of direct against other, in leastRounds rounds or more.
-// Each has new processes on both sides, which the same load has made as old: nobody has
-// the A/A check behind it, or the other's blocks.
-func takeRounds(ctx context.Context, s sampler, n int, other side) ([]pair, error) {
+// takeRounds measures n pairs of direct against other, of which from came before, in
+// leastRounds rounds or more. Each has new processes on both sides, which the same load
+// has made as old: nobody has the A/A check behind it, or the other's blocks.
+func takeRounds(ctx context.Context, s sampler, n, from int, other side) ([]pair, error) {
 	size := max(1, n/leastRounds)
 	if size > 1 {
 		size -= size % 2 // each AB has its BA in the same round
 	}
 	var pairs []pair
-	for round := 0; len(pairs) < n; round++ {
+	for len(pairs) < n {
 		if err := s.renew(ctx, other); err != nil {
 			return nil, err
 		}
-		more, err := takePairs(ctx, s, min(size, n-len(pairs)), len(pairs))
+		begin := from + len(pairs)
+		more, err := takePairs(ctx, s, min(size, n-len(pairs)), begin)
 		if err != nil {
 			return nil, err
 		}
 		for i := range more {
-			more[i][direct].Round, more[i][proxied].Round = round, round
+			more[i][direct].Round, more[i][proxied].Round = begin, begin
 		}
 		pairs = append(pairs, more...)
 	}

@@ -118,3 +118,24 @@ func TestWarmUpWithoutAnAnswer(t *testing.T) {
 		}
 	}
 }
+
+// Later looks go on where the earlier ended: their processes are others, and who is first
+// goes on by turns, however few pairs a look takes.
+func TestRoundsGoOn(t *testing.T) {
+	var order []side
+	s := sampleFunc(func(s side) block { order = append(order, s); return block{} })
+	var pairs []pair
+	for range 4 {
+		more, err := takeRounds(t.Context(), s, 1, len(pairs), proxied)
+		if err != nil {
+			t.Fatal(err)
+		}
+		pairs = append(pairs, more...)
+	}
+	if got := len(rounds(pairs)); got != 4 {
+		t.Errorf("%d figures of 4 pairs of processes, want 4", got)
+	}
+	if want := []side{direct, proxied, proxied, direct, direct, proxied, proxied, direct}; !slices.Equal(order, want) {
+		t.Errorf("order = %v, want %v", order, want)
+	}
+}
