@@ -2,10 +2,10 @@ package recorder
 
 import (
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/understudy-proxy/understudy/fixtures"
+	"github.com/understudy-proxy/understudy/internal/sharded"
 )
 
 // Other is the name under which a ledger books what goes beyond its bounds on
@@ -25,7 +25,7 @@ type Ledger struct {
 	latest []Connection       // of those, the last ones, as a ring
 	next   int                // where the ring goes on
 
-	shards [ledgerShards]ledgerShard
+	exchanges *sharded.Journal[Entry, ledgerPart]
 
 	nameMu   sync.Mutex
 	resolved NameTotals
@@ -38,18 +38,7 @@ const (
 	defaultHosts = 1000 // distinct hosts before Other
 	maxNames     = 500  // distinct rules and reasons before Other
 	latestAway   = 64   // connections not captured that are kept one by one
-
-	ledgerShards = 8
 )
-
-// seats keep a processor at one shard: a pool's objects mostly stay where they
-// were. A shard picked at random would travel between the cores' caches.
-var (
-	seats    = sync.Pool{New: func() any { return &seat{nextSeat.Add(1) % ledgerShards} }}
-	nextSeat atomic.Uint32
-)
-
-type seat struct{ shard uint32 }
 
 type hostKey struct{ host, protocol string }
 
@@ -116,12 +105,10 @@ type Entry struct {
 	DelayError time.Duration
 }
 
-type ledgerShard struct {
-	mu    sync.Mutex
+type ledgerPart struct {
 	times times
 	hosts map[hostKey]*tally
 	rules map[string]uint64
-	_     [64]byte // keeps two shards' locks off one cache line
 }
 
 // tally is a row of exchanges. Its outcomes and its sources each add up to count.
@@ -150,10 +137,7 @@ func NewLedger(hosts int) *Ledger {
 		byHost: map[hostKey]*ConnTotals{}, away: map[awayKey]uint64{},
 		rec: RecordingTotals{Lost: map[Reason]uint64{}},
 	}
-	for i := range l.shards {
-		l.shards[i].hosts = map[hostKey]*tally{}
-		l.shards[i].rules = map[string]uint64{}
-	}
+	l.exchanges = sharded.NewJournal(l.add)
 	return l
 }
 
@@ -210,39 +194,57 @@ func (t *ConnTotals) close(c *Connection) {
 	t.BytesOut += c.BytesOut
 }
 
-// Finish books an exchange at its end. It keeps nothing of e.
-func (l *Ledger) Finish(e *Entry) {
-	seat := seats.Get().(*seat)
-	defer seats.Put(seat)
-	s := &l.shards[seat.shard]
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	key := hostKey{e.Host, e.Protocol}
-	row := s.hosts[key]
-	if row == nil { // new here, or beyond the bound
-		key = hostKey{l.hosts.admit(e.Host), l.names.admit(e.Protocol)}
-		if row = s.hosts[key]; row == nil {
-			row = &tally{}
-			s.hosts[key] = row
+// Finish books an exchange at its end. It keeps a copy of e for a while: what that refers
+// to must not change any more.
+func (l *Ledger) Finish(e *Entry) { l.exchanges.Post(e) }
+
+// add books exchanges in a part. Many in a row are of a kind, whose row need not be looked
+// up again.
+func (l *Ledger) add(p *ledgerPart, entries []Entry) {
+	var key hostKey
+	var row *tally
+	for i := range entries {
+		e := &entries[i]
+		if k := (hostKey{e.Host, e.Protocol}); row == nil || k != key {
+			key, row = k, l.row(p, k)
 		}
+		row.count++
+		row.outcomes[indexOf(outcomes[:], e.Outcome)]++
+		row.sources[indexOf(sources[:], e.Source)]++
+		row.upstream += e.Upstream
+		row.injected += e.Injected
+		row.own += e.Own
+		p.times.add(e)
+		l.fire(p, e.Fired)
 	}
-	row.count++
-	row.outcomes[indexOf(outcomes[:], e.Outcome)]++
-	row.sources[indexOf(sources[:], e.Source)]++
-	row.upstream += e.Upstream
-	row.injected += e.Injected
-	row.own += e.Own
-	s.times.add(e)
-	l.fire(s, e.Fired)
 }
 
-// fire counts rules in a shard, whose lock is held.
-func (l *Ledger) fire(s *ledgerShard, rules []string) {
-	for _, name := range rules {
-		if _, ok := s.rules[name]; !ok {
-			name = l.names.admit(name)
+// row is a host's row in a part.
+func (l *Ledger) row(p *ledgerPart, key hostKey) *tally {
+	if row := p.hosts[key]; row != nil {
+		return row
+	}
+	// New here, or beyond the bound.
+	key = hostKey{l.hosts.admit(key.host), l.names.admit(key.protocol)}
+	row := p.hosts[key]
+	if row == nil {
+		if row = (&tally{}); p.hosts == nil {
+			p.hosts = map[hostKey]*tally{}
 		}
-		s.rules[name]++
+		p.hosts[key] = row
+	}
+	return row
+}
+
+// fire counts rules in a part.
+func (l *Ledger) fire(p *ledgerPart, rules []string) {
+	for _, name := range rules {
+		if _, ok := p.rules[name]; !ok {
+			if name = l.names.admit(name); p.rules == nil {
+				p.rules = map[string]uint64{}
+			}
+		}
+		p.rules[name]++
 	}
 }
 
@@ -264,12 +266,9 @@ func (l *Ledger) Resolved(p *fixtures.NamePlan) {
 	l.fired(p.Fired...)
 }
 
-// fired counts rules of what is not an exchange, and comes more seldom.
+// fired counts rules of what is not an exchange.
 func (l *Ledger) fired(rules ...string) {
-	s := &l.shards[0]
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	l.fire(s, rules)
+	l.exchanges.Do(func(p *ledgerPart) { l.fire(p, rules) })
 }
 
 // indexOf is the index of v in list, or the last one.

@@ -127,21 +127,18 @@ func (l *Ledger) Snapshot() Snapshot {
 	tallies := map[hostKey]*tally{}
 	var all tally
 	var spent times
-	for i := range l.shards {
-		shard := &l.shards[i]
-		shard.mu.Lock()
-		for k, t := range shard.hosts {
+	l.exchanges.Each(func(p *ledgerPart) {
+		for k, t := range p.hosts {
 			if tallies[k] == nil {
 				tallies[k] = &tally{}
 			}
 			tallies[k].add(t)
 		}
-		for name, n := range shard.rules {
+		for name, n := range p.rules {
 			rules[name] += n
 		}
-		spent.join(&shard.times)
-		shard.mu.Unlock()
-	}
+		spent.join(&p.times)
+	})
 	for k, t := range tallies {
 		row(k).Exchanges = t.totals()
 		all.add(t)

@@ -107,7 +107,6 @@ func (b *books) ExchangeDone(x *proxy.Exchange) {
 		Host: x.Request.Host, Protocol: x.Request.Proto, Outcome: x.Outcome, Source: source, Fired: x.Fired,
 		Upstream: x.Upstream, Injected: t.Injected, Own: t.Own, Stages: x.Own, Delayed: x.Delayed, DelayError: x.DelayError,
 	})
-	b.metrics.End(x.Request.Method, x.Request.Scheme)
 	b.observe(x, source)
 	b.show(x)
 	if b.access != nil {

@@ -1,18 +1,20 @@
 package telemetry
 
-import "github.com/prometheus/client_golang/prometheus"
+import (
+	"github.com/prometheus/client_golang/prometheus"
 
-// active counts exchanges under way by method and scheme. They begin and end
-// in whatever part: only the parts' sum means something.
+	"github.com/understudy-proxy/understudy/internal/sharded"
+)
+
+// active counts exchanges under way by method and scheme: those that began, but for those
+// that ended. They do so in whatever part: only the parts' sum means something.
 type active struct {
-	counts spread[activePart]
-	desc   *prometheus.Desc
+	begun sharded.Value[activePart]
+	ended func(add func(*activePart)) // calls add with each part of those that ended
+	desc  *prometheus.Desc
 }
 
-type activePart struct {
-	open [activeMethods][activeSchemes]int64
-	seen [activeMethods][activeSchemes]bool
-}
+type activePart [activeMethods][activeSchemes]int64
 
 // One more than the lists are long, for strangers.
 const (
@@ -20,36 +22,40 @@ const (
 	activeSchemes = 3
 )
 
-func newActive() *active {
-	return &active{desc: prometheus.NewDesc("http_server_active_requests", "Exchanges under way.",
+func newActive(ended func(add func(*activePart))) *active {
+	return &active{ended: ended, desc: prometheus.NewDesc("http_server_active_requests", "Exchanges under way.",
 		[]string{"http_request_method", "url_scheme"}, nil)}
 }
 
-func (a *active) add(method, scheme string, n int64) {
-	m, s := min(position(method, methods), activeMethods-1), min(position(scheme, schemes), activeSchemes-1)
-	a.counts.do(func(p *activePart) {
-		p.open[m][s] += n
-		p.seen[m][s] = true
-	})
+func (a *active) begin(method, scheme string) {
+	a.begun.Do(func(p *activePart) { p.add(method, scheme) })
+}
+
+func (p *activePart) add(method, scheme string) {
+	p[min(position(method, methods), activeMethods-1)][min(position(scheme, schemes), activeSchemes-1)]++
+}
+
+func (p *activePart) join(o *activePart, sign int64) {
+	for m := range o {
+		for s := range o[m] {
+			p[m][s] += sign * o[m][s]
+		}
+	}
 }
 
 // Describe names the metric.
 func (a *active) Describe(ch chan<- *prometheus.Desc) { ch <- a.desc }
 
-// Collect adds up the parts.
+// Collect adds up the parts. Those that ended are asked first: one that began and ended in
+// between counts as under way, and none is missing.
 func (a *active) Collect(ch chan<- prometheus.Metric) {
-	var sum activePart
-	a.counts.each(func(p *activePart) {
-		for m := range p.open {
-			for s := range p.open[m] {
-				sum.open[m][s] += p.open[m][s]
-				sum.seen[m][s] = sum.seen[m][s] || p.seen[m][s]
-			}
-		}
-	})
-	for m := range sum.open {
-		for s := range sum.open[m] {
-			if !sum.seen[m][s] {
+	var begun, open activePart
+	a.ended(func(p *activePart) { open.join(p, -1) })
+	a.begun.Each(func(p *activePart) { begun.join(p, 1) })
+	open.join(&begun, 1)
+	for m := range open {
+		for s := range open[m] {
+			if begun[m][s] == 0 {
 				continue
 			}
 			method, scheme := "_OTHER", overflow
@@ -59,7 +65,7 @@ func (a *active) Collect(ch chan<- prometheus.Metric) {
 			if s < len(schemes) {
 				scheme = schemes[s]
 			}
-			ch <- prometheus.MustNewConstMetric(a.desc, prometheus.GaugeValue, float64(sum.open[m][s]), method, scheme)
+			ch <- prometheus.MustNewConstMetric(a.desc, prometheus.GaugeValue, float64(open[m][s]), method, scheme)
 		}
 	}
 }

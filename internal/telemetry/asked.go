@@ -22,8 +22,8 @@ type askedPart struct {
 	all    buckets
 }
 
-// observe counts an exchange whose upstream was asked.
-func (p *askedPart) observe(s *served, e *Exchange, h heads) {
+// of is the series of an exchange whose upstream was asked.
+func (p *askedPart) of(s *served, e *Exchange, h heads) *buckets {
 	if p.series == nil {
 		p.hosts, p.series = map[string]string{}, map[clientKey]*buckets{}
 	}
@@ -33,12 +33,15 @@ func (p *askedPart) observe(s *served, e *Exchange, h heads) {
 	if host == overflow || len(k.port) > 5 || !utf8.ValidString(k.port) {
 		k.port = overflow
 	}
-	one := p.series[k]
-	if one == nil {
-		one = entry(p.series, s.admitAsked(k))
+	if one := p.series[k]; one != nil {
+		return one
 	}
-	one.add(e.Upstream.Seconds(), durationBuckets)
-	p.all.add(e.Upstream.Seconds(), durationBuckets)
+	return entry(p.series, s.admitAsked(k))
+}
+
+func (p *askedPart) add(one *buckets, e *Exchange) {
+	one.add(int64(e.Upstream), durationBuckets)
+	p.all.add(int64(e.Upstream), durationBuckets)
 }
 
 // admitAsked returns the key to count under what is new to a part: k, or the

@@ -90,20 +90,21 @@ type Metrics struct {
 // Durations as OpenTelemetry's HTTP conventions advise, and finer ones for
 // what we add ourselves.
 var (
-	durationBuckets = []float64{.005, .01, .025, .05, .075, .1, .25, .5, .75, 1, 2.5, 5, 7.5, 10}
-	ownBuckets      = []float64{10e-6, 25e-6, 50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 50e-3, .25, 1}
-	stageBuckets    = []float64{1e-6, 2.5e-6, 5e-6, 10e-6, 25e-6, 50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 50e-3, .25}
-	errorBuckets    = []float64{0, 25e-6, 50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 25e-3, 50e-3, .1, .25, 1}
-	sizeBuckets     = []float64{0, 256, 1 << 10, 4 << 10, 16 << 10, 64 << 10, 256 << 10, 1 << 20, 16 << 20, 256 << 20}
+	durationBuckets = inSeconds(.005, .01, .025, .05, .075, .1, .25, .5, .75, 1, 2.5, 5, 7.5, 10)
+	ownBuckets      = inSeconds(10e-6, 25e-6, 50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 50e-3, .25, 1)
+	stageBuckets    = inSeconds(1e-6, 2.5e-6, 5e-6, 10e-6, 25e-6, 50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 50e-3, .25)
+	errorBuckets    = inSeconds(0, 25e-6, 50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 25e-3, 50e-3, .1, .25, 1)
+	sizeBuckets     = &scale{[]int64{0, 256, 1 << 10, 4 << 10, 16 << 10, 64 << 10, 256 << 10, 1 << 20, 16 << 20, 256 << 20}, 1}
 )
 
 var serverLabels = []string{"http_request_method", "http_response_status_code", "http_route", "network_protocol_version", "url_scheme", "error_type"}
 
 // NewMetrics makes the metrics in a registry of their own.
 func NewMetrics(o Options) *Metrics {
+	served := newServed()
 	m := &Metrics{
-		served: newServed(),
-		active: newActive(),
+		served: served,
+		active: newActive(served.ended),
 
 		conns:   counters("understudy_connections_total", "Closed client connections by what was done with them.", "fate"),
 		reloads: counters("understudy_rules_reloads_total", "Changed rule files by whether they were taken over.", "result"),
@@ -148,16 +149,9 @@ func (m *Metrics) Handler() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { handler().ServeHTTP(w, r) })
 }
 
-// Begin counts an exchange as under way until End is called with the same
-// arguments.
-func (m *Metrics) Begin(method, scheme string) {
-	m.active.add(method, scheme, 1)
-}
-
-// End takes back what Begin counted.
-func (m *Metrics) End(method, scheme string) {
-	m.active.add(method, scheme, -1)
-}
+// Begin counts an exchange as under way until Observe is called with one of the same method
+// and scheme.
+func (m *Metrics) Begin(method, scheme string) { m.active.begin(method, scheme) }
 
 // Connection counts a closed client connection. Fate is captured, passed, refused
 // or dropped.
@@ -172,9 +166,10 @@ func (m *Metrics) Reload(ok bool) {
 	m.reloads.WithLabelValues(result).Inc()
 }
 
-// Observe counts a finished exchange. It keeps nothing of e.
+// Observe counts a finished exchange that began with Begin. It keeps a copy of e for a
+// while: what that refers to must not change any more.
 func (m *Metrics) Observe(e *Exchange) {
-	m.served.observe(e)
+	m.served.counts.Post(e)
 	if e.Outcome == "miss" {
 		m.misses.Inc()
 	}
@@ -182,7 +177,7 @@ func (m *Metrics) Observe(e *Exchange) {
 
 // Fired counts rules that touched something. Observe does so with an exchange's.
 func (m *Metrics) Fired(rules ...string) {
-	m.served.counts.do(func(p *servedPart) { m.served.fire(p, rules) })
+	m.served.counts.Do(func(p *servedPart) { m.served.fire(p, rules) })
 }
 
 func counters(name, help string, labels ...string) *prometheus.CounterVec {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -53,7 +54,6 @@ func TestGolden(t *testing.T) {
 	}})
 	m.Begin("POST", "https")
 	m.Begin("POST", "https")
-	m.End("POST", "https")
 	m.Observe(sample())
 	m.Observe(&Exchange{Method: "BREW", Scheme: "http", Proto: "HTTP/1.1", Path: "/pot", Outcome: "miss", ErrorType: "miss", Source: ""})
 	m.Connection("captured")
@@ -243,6 +243,50 @@ func TestUpstreamSeriesAreSummed(t *testing.T) {
 		if !strings.Contains(text, want) {
 			t.Errorf("the scrape lacks %s", want)
 		}
+	}
+}
+
+// However many exchanges are added up at once, each counts in its own series.
+func TestExchangesInARow(t *testing.T) {
+	all := []Exchange{*sample()}
+	for _, change := range []func(*Exchange){
+		func(e *Exchange) { e.Path = "/other" },
+		func(e *Exchange) { e.Status = 404 },
+		func(e *Exchange) { e.Method = "GET" },
+		func(e *Exchange) { e.Scheme = "http" },
+		func(e *Exchange) { e.Proto = "HTTP/1.1" },
+		func(e *Exchange) { e.UpstreamHost = "ship.test" },
+		func(e *Exchange) { e.UpstreamHost = "" },
+		func(e *Exchange) { e.UpstreamPort = "8443" },
+		func(e *Exchange) { e.Outcome = "client" },
+		func(e *Exchange) { e.Source = "stub" },
+		func(e *Exchange) { e.ErrorType = "dial" },
+	} {
+		e := *sample()
+		change(&e)
+		all = append(all, e, *sample(), *sample())
+	}
+	alone, together := NewMetrics(Options{}), NewMetrics(Options{})
+	observe := func(m *Metrics, after func()) {
+		for i := range all {
+			m.Begin(all[i].Method, all[i].Scheme)
+			m.Observe(&all[i])
+			after()
+		}
+	}
+	observe(together, func() {})
+	observe(alone, func() { scrape(t, alone) }) // adds up what there is
+	lines := func(m *Metrics) []string {
+		var own []string
+		for line := range strings.Lines(scrape(t, m)) {
+			if strings.HasPrefix(line, "http_") || strings.HasPrefix(line, "understudy_") {
+				own = append(own, line)
+			}
+		}
+		return own
+	}
+	if got, want := lines(together), lines(alone); !slices.Equal(got, want) {
+		t.Errorf("added up at once:\n%s\none by one:\n%s", strings.Join(got, ""), strings.Join(want, ""))
 	}
 }
 

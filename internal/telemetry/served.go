@@ -6,13 +6,14 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/understudy-proxy/understudy/fixtures"
+	"github.com/understudy-proxy/understudy/internal/sharded"
 )
 
 // served counts exchanges as the client sees them. It is a collector of its own:
 // the library's histograms, shared by all cores, cost an exchange as much as the
 // choice of its answer (BenchmarkObserveParallel).
 type served struct {
-	counts               spread[servedPart]
+	counts               *sharded.Journal[Exchange, servedPart]
 	routes, hosts, rules *bounded
 
 	mu       sync.Mutex
@@ -29,6 +30,7 @@ type servedPart struct {
 	series map[servedKey]*servedSeries
 	spent  spent
 	asked  askedPart
+	ended  activePart
 	fired  map[string]*uint64 // by rule
 }
 
@@ -41,20 +43,20 @@ type spent struct {
 }
 
 func (s *spent) add(e *Exchange) {
-	s.own.add(e.Own.Seconds(), ownBuckets)
+	s.own.add(int64(e.Own), ownBuckets)
 	for i, d := range e.Stages {
 		if d > 0 { // else the exchange did not come to it
-			s.stages[i].add(d.Seconds(), stageBuckets)
+			s.stages[i].add(int64(d), stageBuckets)
 		}
 	}
 	if e.Injected > 0 {
-		s.rules.add(e.Injected.Seconds(), durationBuckets)
+		s.rules.add(int64(e.Injected), durationBuckets)
 	}
 	if e.Paced > 0 {
-		s.pace.add(e.Paced.Seconds(), durationBuckets)
+		s.pace.add(int64(e.Paced), durationBuckets)
 	}
 	if e.Delayed {
-		s.delayedBeyond.add(e.DelayError.Seconds(), errorBuckets)
+		s.delayedBeyond.add(int64(e.DelayError), errorBuckets)
 	}
 }
 
@@ -70,43 +72,11 @@ func (s *spent) join(o *spent) {
 
 type servedSeries struct{ duration, in, out buckets }
 
-// buckets is a histogram whose bounds its user knows.
-type buckets struct {
-	counts [16]uint64 // not cumulative; the last one that is used has no bound
-	sum    float64
-}
-
-func (b *buckets) add(v float64, bounds []float64) {
-	i := 0
-	for i < len(bounds) && v > bounds[i] {
-		i++
-	}
-	b.counts[i]++
-	b.sum += v
-}
-
-func (b *buckets) join(o *buckets) {
-	for i, n := range o.counts {
-		b.counts[i] += n
-	}
-	b.sum += o.sum
-}
-
-func (b *buckets) metric(d *prometheus.Desc, bounds []float64, labels ...string) prometheus.Metric {
-	upTo := make(map[float64]uint64, len(bounds))
-	var n uint64
-	for i, bound := range bounds {
-		n += b.counts[i]
-		upTo[bound] = n
-	}
-	return prometheus.MustNewConstHistogram(d, n+b.counts[len(bounds)], b.sum, upTo, labels...)
-}
-
 func newServed() *served {
 	desc := func(name, help string, labels ...string) *prometheus.Desc {
 		return prometheus.NewDesc(name, help, labels, nil)
 	}
-	return &served{
+	s := &served{
 		routes: newBounded(maxRoutes), hosts: newBounded(maxHosts), rules: newBounded(maxRules),
 		admitted: map[servedKey]bool{}, asked: map[clientKey]bool{},
 
@@ -124,6 +94,8 @@ func newServed() *served {
 		upstream: desc("understudy_upstream_seconds", "Time of an exchange spent waiting for the upstream."),
 		fired:    desc("understudy_rule_fired_total", "Exchanges, connections and names that a rule touched.", "rule"),
 	}
+	s.counts = sharded.NewJournal(s.add)
+	return s
 }
 
 // admit returns the key to count under what is new to a part: k, or the
@@ -139,29 +111,57 @@ func (s *served) admit(k servedKey) servedKey {
 	return k
 }
 
-// observe counts an exchange. It keeps nothing of e.
-func (s *served) observe(e *Exchange) {
-	var scratch [128]byte
-	route := appendRoute(scratch[:0], e.Path)
-	k := keyOf(e)
-	s.counts.do(func(p *servedPart) {
-		if p.series == nil {
-			p.routes, p.series = map[string]string{}, map[servedKey]*servedSeries{}
+// add counts exchanges in a part. Many in a row are of a kind, whose series need not be
+// looked up again.
+func (s *served) add(p *servedPart, exchanges []Exchange) {
+	if p.series == nil {
+		p.routes, p.series = map[string]string{}, map[servedKey]*servedSeries{}
+	}
+	var last *Exchange
+	var one *servedSeries
+	var asked *buckets
+	for i := range exchanges {
+		e := &exchanges[i]
+		if last == nil || !e.alike(last) {
+			last = e
+			k := keyOf(e)
+			if asked = nil; e.UpstreamHost != "" {
+				asked = p.asked.of(s, e, k.heads)
+			}
+			one = p.of(s, e, k)
 		}
-		if e.UpstreamHost != "" {
-			p.asked.observe(s, e, k.heads)
+		if asked != nil {
+			p.asked.add(asked, e)
 		}
-		s.fire(p, e.Fired)
-		k.route = remembered(p.routes, s.routes, route)
-		one := p.series[k]
-		if one == nil {
-			one = entry(p.series, s.admit(k))
-		}
-		one.duration.add(e.Duration.Seconds(), durationBuckets)
-		one.in.add(float64(e.RequestBytes), sizeBuckets)
-		one.out.add(float64(e.ResponseBytes), sizeBuckets)
+		one.duration.add(int64(e.Duration), durationBuckets)
+		one.in.add(e.RequestBytes, sizeBuckets)
+		one.out.add(e.ResponseBytes, sizeBuckets)
 		p.spent.add(e)
-	})
+		p.ended.add(e.Method, e.Scheme)
+		s.fire(p, e.Fired)
+	}
+}
+
+// alike reports whether two exchanges are counted in the same series.
+func (e *Exchange) alike(o *Exchange) bool {
+	return e.Path == o.Path && e.Status == o.Status && e.Method == o.Method && e.Scheme == o.Scheme && e.Proto == o.Proto &&
+		e.UpstreamHost == o.UpstreamHost && e.UpstreamPort == o.UpstreamPort &&
+		e.Outcome == o.Outcome && e.Source == o.Source && e.ErrorType == o.ErrorType
+}
+
+// of is the series of an exchange whose key is k but for the route.
+func (p *servedPart) of(s *served, e *Exchange, k servedKey) *servedSeries {
+	var scratch [128]byte
+	k.route = remembered(p.routes, s.routes, appendRoute(scratch[:0], e.Path))
+	if one := p.series[k]; one != nil {
+		return one
+	}
+	return entry(p.series, s.admit(k))
+}
+
+// ended calls add with each part of the exchanges that ended.
+func (s *served) ended(add func(*activePart)) {
+	s.counts.Each(func(p *servedPart) { add(&p.ended) })
 }
 
 // Describe names the metrics.
@@ -178,7 +178,7 @@ func (s *served) Collect(ch chan<- prometheus.Metric) {
 	ended := map[[2]string]float64{}
 	asked := askedPart{series: map[clientKey]*buckets{}}
 	fired := map[string]uint64{}
-	s.counts.each(func(p *servedPart) {
+	s.counts.Each(func(p *servedPart) {
 		all.join(&p.spent)
 		asked.join(&p.asked)
 		for rule, n := range p.fired {

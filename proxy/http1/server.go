@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/understudy-proxy/understudy/fixtures"
+	"github.com/understudy-proxy/understudy/internal/timing"
 	"github.com/understudy-proxy/understudy/proxy/sock"
 	"github.com/understudy-proxy/understudy/proxy/wire"
 )
@@ -244,7 +245,7 @@ func (c *serverConn) await() (at time.Time, err error) {
 // idleDeadline bounds the wait for a request's first byte.
 func (c *serverConn) idleDeadline() {
 	if c.srv.IdleTimeout > 0 {
-		c.dl.set(time.Now().Add(c.srv.IdleTimeout))
+		c.dl.set(timing.Instant().Add(c.srv.IdleTimeout))
 	} else {
 		c.dl.set(noDeadline)
 	}
