@@ -58,65 +58,84 @@ func hasHop(h fixtures.Header) bool {
 
 // withoutHop appends h to kept, without the fields for one hop.
 func withoutHop(h, kept fixtures.Header) fixtures.Header {
-	upgrade := h.HasToken("Connection", "upgrade")
 	var room [4]string
-	listed := room[:0] // without an allocation where few are
+	upgrade, listed := connectionOptions(h, room[:0])
 	for i := range h {
-		if len(h[i].Name) != len("Connection") || !strings.EqualFold(h[i].Name, "Connection") {
-			continue
-		}
-		for rest, more := h[i].Value, true; more; {
-			var name string
-			name, rest, more = strings.Cut(rest, ",")
-			if name = strings.TrimSpace(name); name != "" {
-				listed = append(listed, name)
-			}
-		}
-	}
-	for _, f := range h {
-		switch {
-		case upgrade && strings.EqualFold(f.Name, "Upgrade"):
-			kept = append(kept, f)
-		case upgrade && strings.EqualFold(f.Name, "Connection"):
+		f := &h[i]
+		switch hop := hopByHop(f.Name); {
+		case !hop && !among(f.Name, listed):
+			kept = append(kept, *f)
+		case !hop:
+		case upgrade && named(f.Name, "Upgrade"):
+			kept = append(kept, *f)
+		case upgrade && named(f.Name, "Connection"):
 			if !kept.Has("Connection") {
 				kept = append(kept, fixtures.Field{Name: f.Name, Value: "Upgrade"})
 			}
-		case len(f.Name) == 2 && strings.EqualFold(f.Name, "TE"):
+		case named(f.Name, "TE"):
 			if h.HasToken("TE", "trailers") && !kept.Has("TE") {
 				kept = append(kept, fixtures.Field{Name: f.Name, Value: "trailers"})
 			}
-		case hopByHop(f.Name) || among(f.Name, listed):
-		default:
-			kept = append(kept, f)
 		}
 	}
 	return kept
 }
 
+// connectionOptions is whether h's Connection fields ask for an upgrade, and appends to
+// listed the names in them that are not for one hop anyway.
+func connectionOptions(h fixtures.Header, listed []string) (upgrade bool, _ []string) {
+	for i := range h {
+		if !named(h[i].Name, "Connection") || named(h[i].Value, "keep-alive") { // the usual one lists nothing else
+			continue
+		}
+		for rest, more := h[i].Value, true; more; {
+			var name string
+			name, rest, more = strings.Cut(rest, ",")
+			switch name = strings.TrimSpace(name); {
+			case named(name, "Upgrade"):
+				upgrade = true
+			case name != "" && !hopByHop(name):
+				listed = append(listed, name)
+			}
+		}
+	}
+	return upgrade, listed
+}
+
 func among(name string, list []string) bool {
 	for _, l := range list {
-		if len(name) == len(l) && strings.EqualFold(name, l) {
+		if named(name, l) {
 			return true
 		}
 	}
 	return false
 }
 
+// named compares field names, without case.
+func named(name, other string) bool {
+	return len(name) == len(other) && (name == other || name != "" && name[0]|0x20 == other[0]|0x20 && strings.EqualFold(name, other))
+}
+
+// hopLengths has a bit for the length of each field's name that is for one hop.
+const hopLengths = 1<<len("TE") | 1<<len("Upgrade") | 1<<len("Connection") | 1<<len("Proxy-Connection") |
+	1<<len("Proxy-Authenticate") | 1<<len("Proxy-Authorization")
+
 // hopByHop reports whether a field is for one connection alone.
 func hopByHop(name string) bool {
+	if hopLengths>>min(len(name), 63)&1 == 0 { // most are
+		return false
+	}
 	switch len(name) {
 	case 2:
-		return strings.EqualFold(name, "TE")
+		return named(name, "TE")
 	case 7:
-		return strings.EqualFold(name, "Upgrade")
+		return named(name, "Upgrade")
 	case 10:
-		return strings.EqualFold(name, "Connection") || strings.EqualFold(name, "Keep-Alive")
+		return named(name, "Connection") || named(name, "Keep-Alive")
 	case 16:
-		return strings.EqualFold(name, "Proxy-Connection")
+		return named(name, "Proxy-Connection")
 	case 18:
-		return strings.EqualFold(name, "Proxy-Authenticate")
-	case 19:
-		return strings.EqualFold(name, "Proxy-Authorization")
+		return named(name, "Proxy-Authenticate")
 	}
-	return false
+	return named(name, "Proxy-Authorization")
 }
