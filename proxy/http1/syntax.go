@@ -52,12 +52,18 @@ func all(s string, mask uint8) bool {
 	return true
 }
 
+const ones, tops = 0x0101010101010101, 0x8080808080808080
+
+// eight returns the first eight bytes of s, which has as many.
+func eight(s string) uint64 {
+	return uint64(s[0]) | uint64(s[1])<<8 | uint64(s[2])<<16 | uint64(s[3])<<24 |
+		uint64(s[4])<<32 | uint64(s[5])<<40 | uint64(s[6])<<48 | uint64(s[7])<<56
+}
+
 // allText is all(s, isText), eight bytes at a time.
 func allText(s string) bool {
-	const ones, tops = 0x0101010101010101, 0x8080808080808080
 	for ; len(s) >= 8; s = s[8:] {
-		w := uint64(s[0]) | uint64(s[1])<<8 | uint64(s[2])<<16 | uint64(s[3])<<24 |
-			uint64(s[4])<<32 | uint64(s[5])<<40 | uint64(s[6])<<48 | uint64(s[7])<<56
+		w := eight(s)
 		// The top bit of a byte is set where the byte is below ' ', or is 0x7f, or stands
 		// above one that is.
 		control, del := (w-' '*ones)&^w, (w^0x7f*ones-ones)&^(w^0x7f*ones)
@@ -68,7 +74,29 @@ func allText(s string) bool {
 	return all(s, isText)
 }
 
-func validToken(s string) bool { return s != "" && all(s, isToken) }
+// allToken is all(s, isToken), eight bytes at a time where these are letters and '-', as
+// most names are.
+func allToken(s string) bool {
+	for ; len(s) > 8; s = s[min(8, len(s)-8):] { // the last eight may overlap those before
+		if !plain(eight(s)) && !all(s[:8], isToken) {
+			return false
+		}
+	}
+	return len(s) == 8 && plain(eight(s)) || all(s, isToken)
+}
+
+// plain reports whether eight bytes are letters or '-'.
+func plain(w uint64) bool {
+	// The top bit of a byte is set where the byte is a letter, or '-'; what carries are
+	// bytes from 0x80 on, which are neither.
+	lower := w | 0x20*ones
+	letter := (lower + (0x80-'a')*ones) &^ (lower + (0x7f-'z')*ones)
+	apart := w ^ '-'*ones
+	dash := ^((apart&^tops + 0x7f*ones) | apart)
+	return (letter|dash)&^w&tops == tops
+}
+
+func validToken(s string) bool { return s != "" && allToken(s) }
 
 // trimOWS cuts optional white space (RFC 9110, 5.6.3) off both ends.
 func trimOWS(s string) string {

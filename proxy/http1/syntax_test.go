@@ -6,7 +6,7 @@ import (
 )
 
 // Eight bytes at a time or one by one: the same.
-func TestAllText(t *testing.T) {
+func TestEightAtATime(t *testing.T) {
 	for length := range 20 {
 		for at := range length {
 			for c := range 256 {
@@ -14,17 +14,24 @@ func TestAllText(t *testing.T) {
 				if got, want := allText(s), all(s, isText); got != want {
 					t.Fatalf("allText(%q) = %v, want %v", s, got, want)
 				}
+				s = strings.Repeat("a", at) + string([]byte{byte(c)}) + strings.Repeat("-", length-at-1)
+				if got, want := allToken(s), all(s, isToken); got != want {
+					t.Fatalf("allToken(%q) = %v, want %v", s, got, want)
+				}
 			}
 		}
 	}
 }
 
-func FuzzAllText(f *testing.F) {
+func FuzzEightAtATime(f *testing.F) {
 	f.Add("text/html; charset=utf-8")
 	f.Add("a\tb\x7fc")
 	f.Fuzz(func(t *testing.T, s string) {
 		if got, want := allText(s), all(s, isText); got != want {
 			t.Errorf("allText(%q) = %v, want %v", s, got, want)
+		}
+		if got, want := allToken(s), all(s, isToken); got != want {
+			t.Errorf("allToken(%q) = %v, want %v", s, got, want)
 		}
 	})
 }
