@@ -8,7 +8,6 @@ import (
 	"io"
 	"net/url"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -88,6 +87,8 @@ func newGate() *cobra.Command {
 		if err != nil {
 			return app.Setup(err)
 		}
+		ctx, signalled, stop := untilSignal(cmd.Context())
+		defer stop()
 		if err := g.prepare(exe, &o); err != nil {
 			return err
 		}
@@ -97,11 +98,9 @@ func newGate() *cobra.Command {
 		if !g.quietly {
 			o.Progress = func(line string) { _, _ = fmt.Fprintln(cmd.ErrOrStderr(), line) }
 		}
-		ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
-		defer stop()
 		r, err := measureGate(ctx, exe, o)
 		if err != nil {
-			return app.Setup(err)
+			return noVerdict(signalled(), err)
 		}
 		if err := g.report(cmd.OutOrStdout(), cmd.ErrOrStderr(), r); err != nil {
 			return app.Setup(err)
@@ -117,6 +116,15 @@ func newGate() *cobra.Command {
 		return nil
 	}
 	return cmd
+}
+
+// noVerdict is the error of a gate that ended with err: where a signal did that, what came
+// of it here and there says nothing.
+func noVerdict(by syscall.Signal, err error) error {
+	if by != 0 {
+		return &app.ExitError{Code: 128 + int(by), Err: fmt.Errorf("gate: ended by a signal (%s) before there was a verdict", by)}
+	}
+	return app.Setup(err)
 }
 
 func measureGate(ctx context.Context, exe string, o gate.Options) (r *gate.Report, err error) {

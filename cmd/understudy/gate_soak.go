@@ -4,10 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/signal"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -33,11 +31,11 @@ func (g *gateFlags) runSoak(cmd *cobra.Command, from *gate.Options) error {
 	if o.Upstream = gate.CommandUpstream(exe, "gate-upstream"); !g.quietly {
 		o.Progress = func(line string) { _, _ = fmt.Fprintln(cmd.ErrOrStderr(), line) }
 	}
-	ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
+	ctx, signalled, stop := untilSignal(cmd.Context())
 	defer stop()
 	r, err := gate.Soak(ctx, o)
 	if err != nil {
-		return app.Setup(err)
+		return noVerdict(signalled(), err)
 	}
 	write := r.WriteText
 	if g.asJSON {

@@ -101,7 +101,7 @@ func (s stage) start(program string) gate.Start {
 		}
 		var self *Self
 		if err == nil {
-			self, err = startProgram(ctx, program, ownEnviron(os.Environ()), append(slices.Clone(set.args), common(dir, counting)...)...)
+			self, err = startProgram(ctx, program, ownEnviron(os.Environ(), dir), append(slices.Clone(set.args), common(dir, counting)...)...)
 		}
 		if err != nil {
 			if given && ctx.Err() == nil {
@@ -126,11 +126,13 @@ func endStage(s *Self, args []string, dir string) error {
 	return errors.Join(err, os.RemoveAll(dir))
 }
 
-// ownEnviron is env without what configures understudy: it would change what is measured.
-func ownEnviron(env []string) []string {
-	return slices.DeleteFunc(slices.Clone(env), func(v string) bool {
+// ownEnviron is env without what configures understudy, which would change what is measured,
+// and with dir for what a run puts down for others and one that is killed leaves.
+func ownEnviron(env []string, dir string) []string {
+	env = slices.DeleteFunc(slices.Clone(env), func(v string) bool {
 		return strings.HasPrefix(v, "UNDERSTUDY_") && !strings.HasPrefix(v, "UNDERSTUDY_INTERNAL_")
 	})
+	return append(env, "XDG_STATE_HOME="+dir) // the last of a name counts
 }
 
 // ownCA makes the authority that the process will find in dir, and returns its

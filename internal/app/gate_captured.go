@@ -50,7 +50,7 @@ func startCaptured(ctx context.Context, program string, set setting, dir string)
 		return at, nil, err
 	}
 	argv := slices.Concat([]string{program}, set.args, common(dir, false), []string{"--", exe, "gate-load"})
-	load, pid, end, err := gate.StartLoader(ctx, ownEnviron(os.Environ()), argv...)
+	load, pid, end, err := gate.StartLoader(ctx, ownEnviron(os.Environ(), dir), argv...)
 	if err != nil {
 		return at, nil, err
 	}

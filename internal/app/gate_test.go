@@ -56,7 +56,7 @@ func TestGateCassettesAreGood(t *testing.T) {
 
 func TestOwnEnviron(t *testing.T) {
 	env := []string{"HOME=/h", "UNDERSTUDY_SEED=1", "UNDERSTUDY_INTERNAL_X=1", "UNDERSTUDY_RULES=a"}
-	if got := ownEnviron(env); !slices.Equal(got, []string{"HOME=/h", "UNDERSTUDY_INTERNAL_X=1"}) {
+	if got := ownEnviron(env, "/d"); !slices.Equal(got, []string{"HOME=/h", "UNDERSTUDY_INTERNAL_X=1", "XDG_STATE_HOME=/d"}) {
 		t.Errorf("ownEnviron = %q", got)
 	}
 }

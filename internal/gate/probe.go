@@ -227,11 +227,11 @@ func (p *probe) countBoth(ctx context.Context, s Scenario, against Start, up *Up
 			continue // the direct way has no process
 		}
 		if found[side], err = p.count(ctx, start, up); err != nil {
-			// An older build may lack what tells; the rest can still be measured.
-			o.Progress(fmt.Sprintf("%s: allocations of the %s way were not counted: %v", s.Name, p.names[side], err))
 			if ctx.Err() != nil {
 				return found, ctx.Err()
 			}
+			// An older build may lack what tells; the rest can still be measured.
+			o.Progress(fmt.Sprintf("%s: allocations of the %s way were not counted: %v", s.Name, p.names[side], err))
 			found[side] = nil
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"io"
 	"os/exec"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -50,9 +51,12 @@ type child struct {
 	stderr bytes.Buffer
 }
 
+// startChild starts it. When ctx ends it is told to end, as what captures a load has to
+// end that first, and killed where it does not.
 func startChild(ctx context.Context, argv, env []string) (*child, error) {
 	c := &child{argv: argv, cmd: exec.CommandContext(ctx, argv[0], argv[1:]...)}
 	c.cmd.Env = env
+	c.cmd.Cancel = func() error { return c.cmd.Process.Signal(syscall.SIGTERM) }
 	c.cmd.WaitDelay = 5 * time.Second
 	c.cmd.Stderr = &c.stderr
 	var err error
