@@ -61,6 +61,11 @@ func Parse(name string, data []byte, env []string, overrides []Override) (*Confi
 		// Cross-checks on values that are half there would only confuse.
 		errs = c.validate()
 	}
+	for _, e := range errs {
+		if flag, ok := strings.CutPrefix(e.File, "--"); ok { // names its key where both are called the same
+			e.Msg = strings.TrimPrefix(e.Msg, strings.TrimPrefix(flag, "set ")+": ")
+		}
+	}
 	if err := errs.Err(); err != nil {
 		return nil, err
 	}
@@ -202,6 +207,7 @@ func (c *Config) applyOverrides(overrides []Override, errs *place.List) {
 		k, ok := findKey(o.Key)
 		if !ok {
 			if k, ok = findKey(shorthands[o.Key]); !ok {
+				in.from = "--set"
 				unknownOverride(o, in)
 				continue
 			}

@@ -355,8 +355,15 @@ hint: did you mean "forward"?`},
 hint: such as --tcp :9002=127.0.0.1:6379`},
 		{nil, []Override{{"admin", "0.0.0.0:1", "--admin"}}, `--admin: admin.addr: 0.0.0.0:1 can be reached from other machines
 hint: use 127.0.0.1, or set admin.allow_remote: true`},
-		{nil, []Override{{Key: "on_mis", Value: "fail"}}, `--set on_mis: unknown key "on_mis"
+		{nil, []Override{{Key: "on_mis", Value: "fail"}}, `--set: unknown key "on_mis"
 hint: did you mean "on_miss"?`},
+		{nil, []Override{{Key: "upstream.timeouts.connect", Value: "soon"}}, `--set upstream.timeouts.connect: want a duration such as "40ms", got "soon"
+hint: a number needs a unit: us, ms, s`},
+		{nil, []Override{{Key: "redaction", Value: "{patterns: ['(']}"}}, `--set redaction:1:1: patterns: entry 1, "(": error parsing regexp: missing closing ): ` + "`(`" + `
+    {patterns: ['(']}
+    ^`},
+		{nil, []Override{{Key: "limits.head_bytes", Value: "1B"}}, `--set limits.head_bytes: want 1KiB to 16MiB, got 1 bytes`},
+		{nil, []Override{{"seed", "x", "--seed"}}, `--seed: want a whole number from 0 to 18446744073709551615, got "x"`},
 		{nil, []Override{{Key: "listen.udp", Value: ":1", From: "--udp"}}, `--udp: listen: want a listener of kind forward, reverse, tcp or transparent, got ":1"`},
 		{nil, []Override{{Key: "mode", Value: "replay", From: "understudy replay"}}, `understudy replay: mode: replay has no cassette to answer from
 hint: name one with cassettes: [DIR] or -f DIR`},
