@@ -213,6 +213,9 @@ func (g *gateFlags) prepare(exe string, o *gate.Options) error {
 		if info, err := os.Stat(g.baseline); err != nil || info.IsDir() || info.Mode()&0o111 == 0 {
 			return app.BadInput(fmt.Errorf("--baseline: want a program, got %s", g.baseline))
 		}
+		if filepath.Base(g.baseline) == g.baseline { // a file here, not one of PATH
+			g.baseline = "." + string(filepath.Separator) + g.baseline
+		}
 		o.Against, o.Together = gate.AgainstBaseline, g.together
 	}
 	names := g.names

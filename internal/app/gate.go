@@ -19,7 +19,7 @@ import (
 func GateScenarios(programs ...Compared) []gate.Scenario {
 	all := make([]gate.Scenario, len(stages))
 	for i, s := range stages {
-		all[i] = gate.Scenario{Name: s.name, Start: s.start(""), Against: s.without, Counts: !s.loads}
+		all[i] = gate.Scenario{Name: s.name, Start: s.start(program{}), Against: s.without, Counts: !s.loads}
 		if len(programs) == 2 {
 			all[i].Start, all[i].Against = s.start(programs[0].of(s)), s.start(programs[1].of(s))
 		}
@@ -46,7 +46,7 @@ func GateURL(url, via, proxied string, like gate.Endpoint) gate.Scenario {
 		s.Start = fixed(url, via, like.PID)
 	default:
 		s.Counts = true
-		s.Start = before(url, like).start("")
+		s.Start = before(url, like).start(program{})
 	}
 	return s
 }
@@ -77,15 +77,17 @@ func common(dir string, counting bool) []string {
 	return append(args, "--admin", "off")
 }
 
-// start runs the stage with program ("" for this one); stop ends it and removes
-// what it left.
-func (s stage) start(program string) gate.Start {
-	given := program != ""
+// start runs the stage with p (the zero one stands for this program); stop ends it and
+// removes what it left.
+func (s stage) start(p program) gate.Start {
+	given := p != program{}
 	return func(ctx context.Context, up *gate.Upstream, counting bool) (at gate.Endpoint, stop func() error, err error) {
 		if !given {
-			if program, err = os.Executable(); err != nil {
+			exe, err := os.Executable()
+			if err != nil {
 				return at, nil, err
 			}
+			p = program{exe, exe}
 		}
 		dir, err := os.MkdirTemp("", "understudy-gate-")
 		if err != nil {
@@ -93,7 +95,7 @@ func (s stage) start(program string) gate.Start {
 		}
 		set, err := s.set(up, dir)
 		if err == nil && s.loads {
-			at, stop, err := startCaptured(ctx, program, set, dir)
+			at, stop, err := startCaptured(ctx, p.file, set, dir)
 			if err != nil {
 				err = errors.Join(err, os.RemoveAll(dir))
 			}
@@ -101,7 +103,7 @@ func (s stage) start(program string) gate.Start {
 		}
 		var self *Self
 		if err == nil {
-			self, err = startProgram(ctx, program, ownEnviron(os.Environ(), dir), append(slices.Clone(set.args), common(dir, counting)...)...)
+			self, err = startProgram(ctx, p, ownEnviron(os.Environ(), dir), append(slices.Clone(set.args), common(dir, counting)...)...)
 		}
 		if err != nil {
 			if given && ctx.Err() == nil {

@@ -18,11 +18,11 @@ type Compared struct {
 
 // of is the program that runs s. What captures may be allowed to by its path, so the
 // copy does not.
-func (c Compared) of(s stage) string {
+func (c Compared) of(s stage) program {
 	if s.loads {
-		return c.original
+		return program{c.original, c.original}
 	}
-	return c.copied
+	return program{c.copied, c.original}
 }
 
 // SideBySide copies the programs to be compared, side by side and in the same way, until

@@ -3,7 +3,11 @@ package app
 import (
 	"os"
 	"path/filepath"
+	"regexp"
+	"strings"
 	"testing"
+
+	"github.com/understudy-proxy/understudy/internal/gate"
 )
 
 // Programs that are compared share no file with this one or each other. Beside a script,
@@ -25,7 +29,7 @@ func TestSideBySide(t *testing.T) {
 	}
 	seen := map[string]bool{"/bin/ls": true}
 	for _, p := range programs {
-		copied, captures := p.of(stage{}), p.of(stage{loads: true})
+		copied, captures := p.of(stage{}).file, p.of(stage{loads: true}).file
 		if info, err := os.Stat(copied); err != nil || info.Mode()&0o100 == 0 || seen[copied] || captures != "/bin/ls" {
 			t.Errorf("programs %q and %q, %v: want a copy of its own, and /bin/ls where it captures", copied, captures, err)
 		}
@@ -44,9 +48,38 @@ func TestSideBySide(t *testing.T) {
 			t.Fatal(err)
 		}
 		for i, p := range programs {
-			if got := p.of(stage{}); got != names[i] {
+			if got := p.of(stage{}).file; got != names[i] {
 				t.Errorf("%q: %s runs, want %s itself", names, got, names[i])
 			}
+		}
+		if err := remove(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// What went wrong with a program is told of the file that the user gave, and it is called so.
+func TestComparedAreCalledByTheirNames(t *testing.T) {
+	dir := t.TempDir()
+	broken := filepath.Join(dir, "broken")
+	if err := os.WriteFile(broken, []byte("no program"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("TMPDIR", t.TempDir())
+	for name, want := range map[string]string{
+		"/bin/cat": "start proxy: /bin/cat proxy --tcp .*: ended early, with (exit status 1|signal: killed): /bin/cat: un",
+		broken:     "start " + broken + ": exec format error",
+	} {
+		programs, remove, err := SideBySide("/bin/ls", name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if copied := programs[1].copied; copied == name {
+			t.Errorf("%s runs from where it is, want a copy", name)
+		}
+		_, err = gate.Run(t.Context(), gate.Options{Scenarios: []gate.Scenario{{Name: "tcp", Start: stage{set: tcp}.start(programs[1].of(stage{}))}}})
+		if err == nil || !regexp.MustCompile(want).MatchString(err.Error()) || strings.Contains(err.Error(), "/1-") {
+			t.Errorf("%s: %v, want %s", name, err, want)
 		}
 		if err := remove(); err != nil {
 			t.Error(err)

@@ -137,7 +137,7 @@ func (s soak) start(ctx context.Context, up *gate.Upstream) (*gate.Soaked, error
 		// Connections to the upstream that nobody uses are closed soon, so that the idle
 		// level is reached soon.
 		more := append(common(dir, true), "--rules", rules, "--set", "upstream.timeouts.idle=2s")
-		self, err = startProgram(ctx, exe, ownEnviron(os.Environ(), dir), append(slices.Clone(args), more...)...)
+		self, err = startProgram(ctx, program{exe, exe}, ownEnviron(os.Environ(), dir), append(slices.Clone(args), more...)...)
 	}
 	if err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))

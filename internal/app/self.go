@@ -33,13 +33,17 @@ func StartSelf(ctx context.Context, args ...string) (*Self, error) {
 	if err != nil {
 		return nil, fmt.Errorf("find this program: %w", err)
 	}
-	return startProgram(ctx, exe, nil, args...)
+	return startProgram(ctx, program{exe, exe}, nil, args...)
 }
+
+// program is an executable file, and what it is called.
+type program struct{ file, name string }
 
 // startProgram is StartSelf with another build of this program, and with an
 // environment of its own where env is not nil.
-func startProgram(ctx context.Context, exe string, env []string, args ...string) (*Self, error) {
-	s := &Self{cmd: exec.CommandContext(ctx, exe, append(args, "--json")...), more: make(chan struct{}, 64)}
+func startProgram(ctx context.Context, p program, env []string, args ...string) (*Self, error) {
+	s := &Self{cmd: exec.CommandContext(ctx, p.file, append(args, "--json")...), more: make(chan struct{}, 64)}
+	s.cmd.Args[0] = p.name
 	s.cmd.Env = env
 	s.cmd.Stderr = &s.stderr
 	s.cmd.WaitDelay = 5 * time.Second
@@ -49,7 +53,10 @@ func startProgram(ctx context.Context, exe string, env []string, args ...string)
 		return nil, err
 	}
 	if err := s.cmd.Start(); err != nil {
-		return nil, fmt.Errorf("start %s: %w", exe, err)
+		if of, ok := errors.AsType[*os.PathError](err); ok {
+			err = of.Err // the file may be another than is meant
+		}
+		return nil, fmt.Errorf("start %s: %w", p.name, err)
 	}
 	go func() { // ends with the process's standard output
 		defer close(s.more)
@@ -72,13 +79,18 @@ func startProgram(ctx context.Context, exe string, env []string, args ...string)
 	patience, cancel := context.WithTimeout(ctx, startWithin)
 	defer cancel()
 	if _, err := s.Wait(patience, "seed"); err != nil { // the last one at the start
-		_ = s.cmd.Process.Kill()
+		late, grace := patience.Err() != nil, time.Duration(0)
+		if !late {
+			grace = time.Second // it has said its last, and is about to end
+		}
+		kill := time.AfterFunc(grace, func() { _ = s.cmd.Process.Kill() })
 		_ = s.cmd.Wait()
+		kill.Stop()
 		switch { // only now all that it said is there
 		case ctx.Err() != nil:
 			return nil, err
-		case patience.Err() != nil:
-			return nil, fmt.Errorf("%s: want it to listen within %s, it said: %s", s.cmd, startWithin, s.said())
+		case late:
+			return nil, fmt.Errorf("%s: want it to listen within %s, it said: %s", s.called(), startWithin, s.said())
 		}
 		return nil, s.endedEarly(s.cmd.ProcessState)
 	}
@@ -127,10 +139,12 @@ func (s *Self) Wait(ctx context.Context, kind string) (map[string]any, error) {
 // endedEarly names the program and what came of it; how is nil for unknown.
 func (s *Self) endedEarly(how *os.ProcessState) error {
 	if how != nil {
-		return fmt.Errorf("%s: ended early, with %s: %s", s.cmd, how, s.said())
+		return fmt.Errorf("%s: ended early, with %s: %s", s.called(), how, s.said())
 	}
-	return fmt.Errorf("%s: ended early: %s", s.cmd, s.said())
+	return fmt.Errorf("%s: ended early: %s", s.called(), s.said())
 }
+
+func (s *Self) called() string { return strings.Join(s.cmd.Args, " ") }
 
 func (s *Self) said() string {
 	return cmp.Or(strings.TrimSpace(s.stderr.String()), "nothing on standard error")
