@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -40,6 +41,81 @@ func load(t *testing.T, dir string) (*cassette.Cassette, []*fixtures.Exchange) {
 		xs = append(xs, x)
 	}
 	return c, xs
+}
+
+// A run that comes to nothing leaves nothing; what was there before stays.
+func TestDiscard(t *testing.T) {
+	for _, test := range []struct {
+		name    string
+		there   string // a directory or, with a dot in its name, a file that is there before
+		dir     string
+		records bool // something is recorded
+		appends bool // to a cassette with one exchange
+		stays   bool
+	}{
+		{name: "new", dir: "tape"},
+		{name: "in a new directory", dir: "cassettes/today/tape"},
+		{name: "in an empty directory", there: "tape", dir: "tape"},
+		{name: "beside stubs", there: "tape/stubs/a.yaml", dir: "tape"},
+		{name: "in a directory with more", there: "cassettes/notes.txt", dir: "cassettes/tape"},
+		{name: "with an exchange", dir: "tape", records: true, stays: true},
+		{name: "appended to", dir: "tape", appends: true, stays: true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			root := t.TempDir()
+			there := filepath.Join(root, test.there)
+			if filepath.Ext(there) != "" {
+				if err := errors.Join(os.MkdirAll(filepath.Dir(there), 0o700), os.WriteFile(there, nil, 0o600)); err != nil {
+					t.Fatal(err)
+				}
+			} else if err := os.MkdirAll(there, 0o700); err != nil {
+				t.Fatal(err)
+			}
+			dir := filepath.Join(root, test.dir)
+			if test.appends {
+				r := open(t, dir, Options{})
+				stop := run(r)
+				record(r, sample(1), "q", "a")
+				if err := stop(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			before := tree(t, root)
+			r := open(t, dir, Options{Append: test.appends})
+			stop := run(r)
+			if test.records {
+				record(r, sample(1), "q", "a")
+			}
+			if got := r.Discard(); got == test.stays {
+				t.Errorf("Discard = %t, want %t", got, !test.stays)
+			}
+			if err := stop(); err != nil {
+				t.Error(err)
+			}
+			if test.stays {
+				if _, xs := load(t, dir); len(xs) != 1 {
+					t.Errorf("%d exchanges are there, want one", len(xs))
+				}
+				return
+			}
+			if after := tree(t, root); !slices.Equal(after, before) {
+				t.Errorf("left are %q, want %q", after, before)
+			}
+		})
+	}
+}
+
+// tree lists what is under root.
+func tree(t *testing.T, root string) (paths []string) {
+	t.Helper()
+	err := filepath.WalkDir(root, func(path string, _ fs.DirEntry, err error) error {
+		paths = append(paths, path)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return paths
 }
 
 func TestCassetteOnDisk(t *testing.T) {

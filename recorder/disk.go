@@ -3,12 +3,14 @@ package recorder
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 
 	"github.com/understudy-proxy/understudy/fixtures"
 	"github.com/understudy-proxy/understudy/fixtures/cassette"
@@ -26,6 +28,8 @@ type disk interface {
 	// out already, or stay.
 	body(h fixtures.Header, red *redact.Redactor) (spool, error)
 	manifest(m *cassette.Manifest) error
+	// discard removes what was made for a recording that has nothing.
+	discard() error
 	// close gives up the lock too.
 	close() error
 }
@@ -42,6 +46,7 @@ type spool interface {
 // files is a cassette's directory as a disk.
 type files struct {
 	dir    string
+	made   []string // files and directories that were not there, to be removed in this order
 	lines  *os.File
 	size   atomic.Int64 // of the whole lines
 	cached int64        // from where on lines may be in the page cache; sync's alone
@@ -154,11 +159,44 @@ func (d *files) syncPaths(paths []string) (err error) {
 
 func (d *files) manifest(m *cassette.Manifest) error { return cassette.WriteManifest(d.dir, m) }
 
+func (d *files) discard() error { return removeMade(d.made) }
+
+// removeMade removes files and then directories that are empty: what others have put into
+// one by now is theirs.
+func removeMade(paths []string) error {
+	for _, p := range paths {
+		switch err := os.Remove(p); {
+		case err == nil, errors.Is(err, fs.ErrNotExist):
+		case errors.Is(err, syscall.ENOTEMPTY), errors.Is(err, fs.ErrExist):
+			return nil
+		default:
+			return err
+		}
+	}
+	return nil
+}
+
+// missing are dir and those above it that are not there.
+func missing(dir string) (dirs []string) {
+	for dir = filepath.Clean(dir); ; dir = filepath.Dir(dir) {
+		if _, err := os.Lstat(dir); !errors.Is(err, fs.ErrNotExist) {
+			return dirs
+		}
+		dirs = append(dirs, dir)
+	}
+}
+
 func (d *files) close() error { return errors.Join(d.syncer.close(), d.lines.Close(), d.unlock()) }
 
 // openCassette makes dir ready to be recorded into. base is the highest ID that
-// is there already.
+// is there already. On an error nothing is left that was not there.
 func openCassette(dir string, o *Options) (d *files, m *cassette.Manifest, base uint64, err error) {
+	made := missing(dir)
+	defer func() {
+		if err != nil {
+			_ = removeMade(made)
+		}
+	}()
 	if err := os.MkdirAll(dir, cassette.DirMode); err != nil {
 		return nil, nil, 0, err
 	}
@@ -176,6 +214,7 @@ func openCassette(dir string, o *Options) (d *files, m *cassette.Manifest, base 
 	}
 	unlock, err := cassette.Lock(dir)
 	if err != nil {
+		made = nil // it is another's now
 		return nil, nil, 0, err
 	}
 	defer func() {
@@ -184,12 +223,15 @@ func openCassette(dir string, o *Options) (d *files, m *cassette.Manifest, base 
 		}
 	}()
 	m = cassette.NewManifest(o.Tool, o.Now(), o.Redaction)
+	file := filepath.Join(dir, cassette.ExchangesFile)
 	if there {
 		if m, base, err = resume(dir, o); err != nil {
 			return nil, nil, 0, err
 		}
+	} else {
+		made = append([]string{file, filepath.Join(dir, cassette.ManifestFile)}, made...)
 	}
-	lines, err := os.OpenFile(filepath.Join(dir, cassette.ExchangesFile), os.O_WRONLY|os.O_CREATE|os.O_APPEND, cassette.FileMode)
+	lines, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_APPEND, cassette.FileMode)
 	if err != nil {
 		return nil, nil, 0, err
 	}
@@ -199,7 +241,7 @@ func openCassette(dir string, o *Options) (d *files, m *cassette.Manifest, base 
 		return nil, nil, 0, err
 	}
 	// The manifest, written next, syncs the directory and with it this name.
-	d = &files{dir: dir, lines: lines, cached: info.Size(), unlock: unlock, syncer: newSyncer()}
+	d = &files{dir: dir, made: made, lines: lines, cached: info.Size(), unlock: unlock, syncer: newSyncer()}
 	d.size.Store(info.Size())
 	return d, m, base, nil
 }

@@ -75,6 +75,8 @@ func (d *memory) manifest(m *cassette.Manifest) error {
 	return nil
 }
 
+func (d *memory) discard() error { return nil }
+
 func (d *memory) close() error { d.closed = true; return nil }
 
 func (d *memory) body(h fixtures.Header, _ *redact.Redactor) (spool, error) {
@@ -202,6 +204,7 @@ type nowhere struct{}
 func (nowhere) write([]byte) error                                         { return nil }
 func (nowhere) sync() error                                                { return nil }
 func (nowhere) manifest(*cassette.Manifest) error                          { return nil }
+func (nowhere) discard() error                                             { return nil }
 func (nowhere) close() error                                               { return nil }
 func (nowhere) body(fixtures.Header, *redact.Redactor) (spool, error)      { return nowhere{}, nil }
 func (nowhere) Write(p []byte) (int, error)                                { return len(p), nil }

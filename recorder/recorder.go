@@ -2,6 +2,7 @@ package recorder
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"hash/maphash"
 	"maps"
@@ -19,6 +20,7 @@ type Recorder struct {
 	red      *redact.Redactor // nil where nothing is redacted
 	manifest *cassette.Manifest
 	base     uint64 // added to IDs: the highest that was there already
+	fresh    bool   // nothing was there
 	budget   budget
 	library  library
 
@@ -30,6 +32,7 @@ type Recorder struct {
 	waiting int // exchanges in the queue or being written
 	open    int // tapes begun and not done
 	closed  bool
+	gone    bool // Discard's decision
 	failure error
 	lastID  uint64 // for exchanges that bring no ID
 	counts  Stats
@@ -68,16 +71,16 @@ func New(dir string, o Options) (*Recorder, error) {
 		return nil, fmt.Errorf("record to %s: %w", dir, err)
 	}
 	r := newRecorder(d, m, o)
-	r.base = base
+	r.base, r.fresh = base, len(d.made) > 0
 	if len(m.Redaction.Salts) > 0 {
 		r.red, err = redact.New(m.Redaction.Config, m.Redaction.Salts[0])
 		if err != nil {
-			_ = d.close()
+			_ = errors.Join(d.discard(), d.close())
 			return nil, fmt.Errorf("record to %s: %w", dir, err)
 		}
 	}
 	if err := d.manifest(m); err != nil {
-		_ = d.close()
+		_ = errors.Join(d.discard(), d.close())
 		return nil, fmt.Errorf("record to %s: %w", dir, err)
 	}
 	return r, nil
@@ -133,6 +136,19 @@ func (r *Recorder) Run(ctx context.Context) error {
 		r: r, spooling: map[*Tape]bool{}, stored: map[string]bool{}, synced: make(chan error, 1),
 		again: again{budget: &r.budget, seed: maphash.MakeSeed()},
 	}).run(ctx)
+}
+
+// Discard has Run remove what New made, where nothing has been recorded: a run that comes
+// to nothing leaves no cassette. It reports whether it does; it does not where a cassette
+// was there before. What is begun later is lost.
+func (r *Recorder) Discard() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.fresh || r.open > 0 || r.waiting > 0 || r.counts.Recorded > 0 || len(r.counts.Dropped) > 0 {
+		return false
+	}
+	r.closed, r.gone = true, true
+	return true
 }
 
 // Stats returns the numbers at this moment.
@@ -257,6 +273,12 @@ func (r *Recorder) stop(err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.failure = err
+}
+
+func (r *Recorder) discarded() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.gone
 }
 
 // shut ends the intake and counts what is still under way as lost.

@@ -2,6 +2,7 @@ package recorder
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -284,6 +285,12 @@ func (w *writer) end() error {
 	}
 	if !w.dirtySince.IsZero() {
 		w.syncEnded(r.disk.sync())
+	}
+	if r.discarded() {
+		if err := errors.Join(r.disk.discard(), r.disk.close()); err != nil {
+			return fmt.Errorf("record: remove what was made: %w", err)
+		}
+		return nil
 	}
 	m := r.manifest
 	m.State = cassette.StateComplete

@@ -125,6 +125,7 @@ func (p *parts) abandon() {
 		_ = os.Remove(p.ownToken)
 	}
 	if p.recorder != nil {
+		p.recorder.Discard()
 		ended, cancel := context.WithCancel(context.Background())
 		cancel()
 		_ = p.recorder.Run(ended) // gives its lock back

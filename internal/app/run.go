@@ -97,8 +97,12 @@ func (p *parts) run(ctx context.Context) (int, error) {
 	if p.transport != nil {
 		_ = p.transport.Close()
 	}
+	none := cmdErr != nil && p.recorder != nil && p.recorder.Discard()
 	closeBooks()
 	err = errors.Join(err, keep.Wait(), cmdErr)
+	if none {
+		p.output = "" // there is no cassette to be told of
+	}
 	if p.ownToken != "" {
 		_ = os.Remove(p.ownToken)
 	}
