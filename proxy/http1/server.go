@@ -25,6 +25,9 @@ const (
 	// lingerTime is how long a closing connection goes on reading: closed with
 	// bytes unread, the kernel would send RST, and the client could lose the answer.
 	lingerTime = 500 * time.Millisecond
+	// restTime is how long the rest of a head may be on its way when a drain begins: longer
+	// than a packet that was lost takes to be sent again.
+	restTime = 500 * time.Millisecond
 )
 
 var noDeadline time.Time
@@ -51,8 +54,8 @@ type Server struct {
 
 // ServeConn serves the requests that come on nc, one after the other, until
 // the connection ends, and closes nc. When ctx ends, the request under way is
-// finished and the connection closed; an idle one is closed at once. Values of
-// ctx are seen by handlers, its end is not: see Abort.
+// finished and the connection closed; an idle one is closed at once, and one on which a
+// head has not come whole half a second later. Values of ctx are seen by handlers, its end is not: see Abort.
 //
 // It returns nil where the connection ended between two requests,
 // ErrHijacked where a handler took it over (nc is then not closed), what was
@@ -151,7 +154,7 @@ type serverConn struct {
 
 // What a serverConn's state is made of.
 const (
-	idle     = 1 << iota // waiting for a request's first byte
+	idle     = 1 << iota // waiting for a request's first byte, or for the rest of its head
 	draining             // the request under way is the last
 )
 
@@ -256,7 +259,8 @@ func (c *serverConn) setIdle() bool {
 	return c.state.CompareAndSwap(0, idle) || !c.isDraining()
 }
 
-// setBusy notes that a request's first byte was read: it will be answered.
+// setBusy notes that a request's first byte was read, or its whole head where the wait for
+// that was noted: it will be answered.
 func (c *serverConn) setBusy() {
 	if c.state.CompareAndSwap(idle, 0) {
 		return
@@ -280,12 +284,26 @@ func (c *serverConn) drain() {
 
 func (c *serverConn) isDraining() bool { return c.state.Load()&draining != 0 }
 
+// sooner is due, where that is not zero, or the end of what remains from now on.
+func sooner(due time.Time, remains time.Duration) time.Time {
+	if end := time.Now().Add(remains); due.IsZero() || end.Before(due) {
+		return end
+	}
+	return due
+}
+
 // readRequest reads and checks a request's head.
 func (c *serverConn) readRequest(x *exchange) error {
-	due := noDeadline
+	due, waits := noDeadline, false
 	late := func() {
-		if due.IsZero() && c.srv.HeadTimeout > 0 {
-			due = time.Now().Add(c.srv.HeadTimeout) // its beginning may have waited for us
+		if !waits {
+			waits = true
+			if c.srv.HeadTimeout > 0 {
+				due = time.Now().Add(c.srv.HeadTimeout) // its beginning may have waited for us
+			}
+			if c.state.Or(idle)&draining != 0 {
+				due = sooner(due, restTime)
+			}
 		}
 		c.dl.set(due)
 	}
@@ -299,9 +317,20 @@ func (c *serverConn) readRequest(x *exchange) error {
 		return bad("malformed request line")
 	}
 	head, lines, err := c.src.readHead(maxBytes, late)
-	if err == nil && lines == 0 {
-		// One empty line before the request line is let pass (RFC 9112, 2.2).
-		head, lines, err = c.src.readHead(maxBytes, late)
+	for empty := false; ; head, lines, err = c.src.readHead(maxBytes, late) {
+		if err == errInterrupted { // by drain, which is called once
+			due = sooner(due, restTime)
+			c.dl.set(due)
+			c.dl.resume()
+			continue
+		}
+		if empty || err != nil || lines > 0 {
+			break
+		}
+		empty = true // one before the request line is let pass (RFC 9112, 2.2)
+	}
+	if waits {
+		c.setBusy()
 	}
 	switch {
 	case err == nil:
@@ -309,6 +338,8 @@ func (c *serverConn) readRequest(x *exchange) error {
 		return &BadRequestError{Status: 431, Reason: "request head too large"}
 	case err == errBareLF:
 		return bad("line ends without CR")
+	case errors.Is(err, os.ErrDeadlineExceeded) && c.isDraining():
+		return &BadRequestError{Status: 408, Reason: "request head did not come whole before the end"}
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return &BadRequestError{Status: 408, Reason: "request head took too long"}
 	default:

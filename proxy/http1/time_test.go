@@ -6,11 +6,15 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/http"
+	"os"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/understudy-proxy/understudy/proxy/sock"
 	"github.com/understudy-proxy/understudy/proxy/wire"
 )
 
@@ -217,6 +221,86 @@ func TestDrain(t *testing.T) {
 		<-busyEnded
 		<-partEnded
 	})
+}
+
+// A head that has not come whole is no request under way: at a drain its rest has a moment
+// to come, and no more than that.
+func TestDrainWithinAHead(t *testing.T) {
+	const post = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\n"
+	for _, test := range []struct {
+		name   string
+		before string // the drain
+		after  []string
+		apart  time.Duration // what comes after the drain
+		status int
+		took   time.Duration
+	}{
+		{"never comes whole", get[:5], nil, 0, 408, 500 * time.Millisecond},
+		{"an empty line and no more", "\r\n", nil, 0, 408, 500 * time.Millisecond},
+		{"drips", get[:5], strings.SplitAfter(get[5:], ""), 100 * time.Millisecond, 408, 500 * time.Millisecond},
+		{"comes whole", get[:5], []string{get[5:]}, 400 * time.Millisecond, 200, 400 * time.Millisecond},
+		{"comes in three", get[:5], []string{get[5:10], get[10:]}, 200 * time.Millisecond, 200, 400 * time.Millisecond},
+		{"a body may take its time", post[:5], []string{post[5:], "b", "o", "d", "y"}, 400 * time.Millisecond, 200, 2 * time.Second},
+		{"a body does, too", post, []string{"b", "o", "d", "y"}, time.Second, 200, 4 * time.Second},
+		{"the last of many", get + get[:5], nil, 0, 408, 500 * time.Millisecond},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				ctx, drain := context.WithCancel(t.Context())
+				nc, ended := piped(ctx, &Server{Handler: wire.HandlerFunc(echo), HeadTimeout: time.Minute})
+				defer nc.Close()
+				_, _ = io.WriteString(nc, test.before)
+				br := bufio.NewReader(nc)
+				if strings.HasPrefix(test.before, get) {
+					readResponse(t, br, "GET")
+				}
+				synctest.Wait()
+				start := time.Now()
+				drain()
+				var writes sync.WaitGroup
+				defer writes.Wait()
+				writes.Go(func() {
+					for _, s := range test.after {
+						time.Sleep(test.apart)
+						_, _ = io.WriteString(nc, s)
+					}
+				})
+				resp, _ := readResponse(t, br, "POST")
+				if took := time.Since(start); resp.StatusCode != test.status || !resp.Close || took != test.took {
+					t.Errorf("answer %d, close %v, after %v; want %d and close after %v", resp.StatusCode, resp.Close, took, test.status, test.took)
+				}
+				_ = nc.Close()
+				<-ended
+			})
+		})
+	}
+}
+
+// The same on a socket, within a read of which requests are served.
+func TestDrainWithinAHeadOnASocket(t *testing.T) {
+	for name, before := range map[string]string{"first": get[:5], "second": get + get[:5]} {
+		t.Run(name, func(t *testing.T) {
+			nc, far := pair(t)
+			ctx, drain := context.WithCancel(t.Context())
+			ended := make(chan error, 1)
+			go func() {
+				ended <- (&Server{Handler: wire.HandlerFunc(echo)}).ServeConn(ctx, sock.Wrap(far), &wire.Conn{})
+			}()
+			_, _ = io.WriteString(nc, before)
+			br := bufio.NewReader(nc)
+			if name == "second" {
+				readResponse(t, br, "GET")
+			}
+			time.Sleep(10 * time.Millisecond) // so that what came is read, most often: else it ends without an answer
+			drain()
+			_ = nc.SetReadDeadline(time.Now().Add(10 * time.Second))
+			if resp, err := http.ReadResponse(br, nil); err == nil && resp.StatusCode != 408 || errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Errorf("answer %v, %v; want 408", resp, err)
+			}
+			_ = nc.Close()
+			<-ended
+		})
+	}
 }
 
 func TestAbort(t *testing.T) {
