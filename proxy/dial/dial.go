@@ -15,9 +15,12 @@ const (
 	// stagger is how long an address has before the next is tried beside it
 	// (RFC 8305, 8).
 	stagger = 250 * time.Millisecond
-	// shunFor is how long an address that failed, or that another overtook, is tried
-	// after the others.
+	// shunFor is how long an address that did not answer, or that another overtook, is
+	// tried after the others.
 	shunFor = 30 * time.Second
+	// refusedFor is the same for one that said no at once: to find that out again costs
+	// next to nothing, and what it stands for may just be starting again.
+	refusedFor = time.Second
 )
 
 // Dialer makes connections. The zero value is ready; any number of goroutines may use it.
@@ -35,8 +38,8 @@ type Dialer struct {
 
 // DialContext connects to addr, host:port, as net.Dialer's does, but for a host with several
 // addresses: the next is begun 250 ms after the one before, or as soon as that failed,
-// families by turns. The first connection wins, the others are given up. What failed or was
-// overtaken comes last for 30 seconds.
+// families by turns. The first connection wins, the others are given up. What did not answer
+// within that time comes last for 30 seconds, and what failed sooner for one.
 //
 // Where all fail the error has each address with its own; its Timeout reports whether one
 // did not answer.
@@ -126,7 +129,8 @@ func (d *Dialer) order(addrs []string) []string {
 type attempt struct {
 	addr  string
 	begun time.Time
-	err   error // why it failed; nil while it goes on, too
+	took  time.Duration // until it failed
+	err   error         // why it failed; nil while it goes on, too
 }
 
 // result is what became of one.
@@ -181,7 +185,7 @@ func (d *Dialer) race(ctx context.Context, network string, addrs []string) (net.
 				d.note(ctx, r.of, begun)
 				return r.nc, nil
 			}
-			r.of.err = r.err
+			r.of.took, r.of.err = time.Since(r.of.begun), r.err
 		}
 		switch {
 		case ctx.Err() != nil: // all end now
@@ -219,7 +223,11 @@ func (d *Dialer) note(ctx context.Context, by *attempt, begun []*attempt) {
 		if d.shun == nil {
 			d.shun = map[string]time.Time{}
 		}
-		d.shun[a.addr] = now.Add(shunFor)
+		until := now.Add(shunFor)
+		if a.err != nil && a.took < stagger {
+			until = now.Add(refusedFor)
+		}
+		d.shun[a.addr] = until
 	}
 	if len(begun) > 1 {
 		maps.DeleteFunc(d.shun, func(_ string, until time.Time) bool { return !now.Before(until) })

@@ -177,6 +177,88 @@ func TestWhatWasDeadComesLast(t *testing.T) {
 	})
 }
 
+// A server on ::1 that starts again is refused for a moment, and another may listen on
+// 127.0.0.1: what goes there meanwhile comes back soon. Where nobody else listens, ::1 is
+// tried at once.
+func TestRefusedIsTriedAgainSoon(t *testing.T) {
+	const v6, v4 = "[::1]:80", "127.0.0.1:80"
+	refused := answer{err: syscall.ECONNREFUSED}
+	for _, test := range []struct {
+		name    string
+		answers map[string]answer // while it starts again
+		to      string            // meanwhile; "" for nowhere
+		begun   []string
+		late    bool // for as long as what is silent
+	}{
+		{"another listens", map[string]answer{v6: refused}, v4, []string{v6, v4}, false},
+		{"another listens, far", map[string]answer{v6: refused, v4: {after: time.Second}}, v4, []string{v6, v4}, false},
+		{"refused late", map[string]answer{v6: {after: 250 * time.Millisecond, err: syscall.EHOSTUNREACH}, v4: {after: time.Second}}, v4, []string{v6, v4}, true},
+		{"nobody listens", map[string]answer{v6: refused, v4: refused}, "", []string{v6, v4}, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n := newNetwork(map[string][]string{"localhost": {"::1", "127.0.0.1"}}, nil)
+				n.dial(t, "localhost:80")
+				n.answer = test.answers
+				n.took()
+				if nc, err := n.DialContext(t.Context(), "tcp", "localhost:80"); (err == nil) != (test.to != "") || err == nil && nc.(*conn).addr != test.to {
+					t.Errorf("meanwhile DialContext = %v, %v; want %q", nc, err, test.to)
+				}
+				if begun := n.took(); !slices.Equal(begun, test.begun) {
+					t.Errorf("meanwhile by way of %v, want %v", begun, test.begun)
+				}
+				if test.to != "" {
+					if to, _ := n.dial(t, "localhost:80"); to != test.to || n.took()[0] != test.to {
+						t.Errorf("at once again to %s, want %s, tried first", to, test.to)
+					}
+					time.Sleep(time.Second)
+				}
+				n.answer = nil
+				want := v6
+				if test.late {
+					want = v4
+				}
+				if to, _ := n.dial(t, "localhost:80"); to != want {
+					t.Errorf("afterwards to %s, want %s", to, want)
+				}
+			})
+		})
+	}
+}
+
+// The same with sockets: each connection goes to the server that is there.
+func TestServerOnIPv6StartsAgain(t *testing.T) {
+	l, err := net.Listen("tcp", "[::1]:0")
+	if err != nil {
+		t.Skipf("SKIPPED: no IPv6 here: %v", err)
+	}
+	d := &Dialer{Lookup: func(context.Context, string) ([]net.IPAddr, error) {
+		return []net.IPAddr{{IP: net.IPv6loopback}, {IP: net.IPv4(127, 0, 0, 1)}}, nil
+	}}
+	at := l.Addr().String()
+	_, port, _ := net.SplitHostPort(at)
+	for round := range 3 {
+		if round > 0 {
+			if l, err = net.Listen("tcp", at); err != nil {
+				t.Skipf("SKIPPED: somebody took the port: %v", err)
+			}
+		}
+		nc, err := d.DialContext(t.Context(), "tcp", "localhost:"+port)
+		if err != nil {
+			t.Fatalf("round %d: %v, want a connection", round, err)
+		}
+		if nc.RemoteAddr().String() != at {
+			t.Errorf("round %d: connected to %s, want %s", round, nc.RemoteAddr(), at)
+		}
+		_ = nc.Close()
+		_ = l.Close()
+		if nc, err := d.DialContext(t.Context(), "tcp", "localhost:"+port); err == nil {
+			_ = nc.Close()
+			t.Skip("SKIPPED: somebody took the port")
+		}
+	}
+}
+
 // The caller's own impatience is not an address's fault.
 func TestImpatience(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
