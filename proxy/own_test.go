@@ -103,6 +103,35 @@ func TestOwnTimeByStage(t *testing.T) {
 	}
 }
 
+// What a client takes to send its request's head is its own time, and delays count from
+// the head's end.
+func TestSlowHead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		work := busy{plan: 40 * µs, planned: fixtures.Plan{HoldRequest: 10 * ms}}
+		b := newBubble(t, Options{Planner: &work, Upstream: &work})
+		for i, piece := range []string{"GET / HT", "TP/1.1\r\nHost: x\r\n", "\r\n"} {
+			if i > 0 {
+				time.Sleep(200 * ms)
+			}
+			b.send(piece)
+		}
+		resp, _ := b.response()
+		if _, err := b.rhythm(resp); err != io.EOF {
+			t.Fatal(err)
+		}
+		_ = b.client.Close()
+		synctest.Wait()
+		b.books.audit(t)
+		x := b.books.all[0]
+		if own := (fixtures.OwnTimes{fixtures.StagePlan: 40 * µs}); x.Own != own || x.ClientTime != 400*ms || x.Times.RequestRead != 400*ms {
+			t.Errorf("own %v, the client's %v, read after %v; want %v, 400ms, 400ms", x.Own, x.ClientTime, x.Times.RequestRead, own)
+		}
+		if want := 10*ms - 40*µs; x.Times.Injected != want || x.DelayError != 0 {
+			t.Errorf("held for %v, %v beyond what was asked; want %v, 0s", x.Times.Injected, x.DelayError, want)
+		}
+	})
+}
+
 // A delay is kept to the moment, or missed by what our own work took beyond it. What the
 // upstream took beyond a total is no error.
 func TestDelayErrors(t *testing.T) {

@@ -229,7 +229,7 @@ func (p *Pipeline) begin(w wire.ResponseWriter, r *wire.Request, c *wire.Conn) *
 	x.Times.InFlightUpstream = int(v.perHost.Add(1))
 	x.Rate = p.load.rate.add(x.Elapsed)
 	v.x = x
-	v.own.since = v.start
+	v.own.since, v.client = v.start, r.Waited
 	if r.Body != nil {
 		v.body = newBodyTee(r, w.Watch)
 		r.Body = v.body

@@ -50,7 +50,7 @@ func (v *visit) hold(ctx context.Context) error {
 	return v.delay(ctx, v.ready, &v.injected)
 }
 
-// requestEnd is when the request's last byte was read, or its first where the
+// requestEnd is when the request's last byte was read, or its head's where the
 // last has not come yet.
 func (v *visit) requestEnd() time.Time {
 	if v.body != nil {
@@ -58,5 +58,5 @@ func (v *visit) requestEnd() time.Time {
 			return at
 		}
 	}
-	return v.start
+	return v.start.Add(v.r.Waited)
 }

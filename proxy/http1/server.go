@@ -294,12 +294,12 @@ func sooner(due time.Time, remains time.Duration) time.Time {
 
 // readRequest reads and checks a request's head.
 func (c *serverConn) readRequest(x *exchange) error {
-	due, waits := noDeadline, false
+	due, waits := noDeadline, noDeadline // since when, for the rest
 	late := func() {
-		if !waits {
-			waits = true
+		if waits.IsZero() {
+			waits = timing.Instant()
 			if c.srv.HeadTimeout > 0 {
-				due = time.Now().Add(c.srv.HeadTimeout) // its beginning may have waited for us
+				due = waits.Add(c.srv.HeadTimeout) // its beginning may have waited for us
 			}
 			if c.state.Or(idle)&draining != 0 {
 				due = sooner(due, restTime)
@@ -329,8 +329,9 @@ func (c *serverConn) readRequest(x *exchange) error {
 		}
 		empty = true // one before the request line is let pass (RFC 9112, 2.2)
 	}
-	if waits {
+	if !waits.IsZero() {
 		c.setBusy()
+		x.req.Waited = timing.Instant().Sub(waits)
 	}
 	switch {
 	case err == nil:

@@ -70,6 +70,9 @@ type Request struct {
 	// At is, monotonic, when the request's first byte was read, or came in: see
 	// Conn.Exact; on a request sent upstream, when it was handed over.
 	At time.Time
+	// Waited is how long from then on the rest of the head was waited for; 0 where it came
+	// whole.
+	Waited time.Duration
 
 	// Addr is where to connect, host:port, and ServerName whom to ask for and to
 	// verify in TLS, where these are not Host's: in a tunnel whose requests name
