@@ -3,6 +3,7 @@ package app
 import (
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"slices"
 	"time"
 
@@ -103,8 +104,15 @@ func (p *parts) makePlayer() error {
 		p.player.exchanges += exchanges
 		p.player.stubs += stubs
 	}
+	if p.player.stubs >= manyStubs {
+		debug.FreeOSMemory()
+	}
 	return nil
 }
+
+// manyStubs is from how many stubs on what reading them left behind, eighty times
+// their size, is given back at once: the collector would leave it for minutes.
+const manyStubs = 10_000
 
 // index builds the index of one cassette: recordings and stubs, under its own settings
 // and those of the configuration. What they tell of the loopback is added to local.
