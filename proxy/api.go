@@ -19,6 +19,9 @@ type Exchange struct {
 	// Answer's Source, "" if nobody did. It is "upstream" also where that was
 	// asked and did not answer, or was not heard.
 	Source string
+	// Stub is set where an Answer was a stub's. Source tells as much, but in a line of
+	// memory that is seldom in the caches where there are many.
+	Stub bool
 	// Room is where the Responder may make its answer.
 	Room fixtures.Room
 	// Miss is set where replay had no answer.

@@ -136,7 +136,7 @@ func TestSlowHead(t *testing.T) {
 // upstream took beyond a total is no error.
 func TestDelayErrors(t *testing.T) {
 	stub := textAnswer("ok")
-	stub.FirstByte, stub.Always = 5*ms, true
+	stub.FirstByte, stub.Stub = 5*ms, true
 	for _, test := range []struct {
 		name    string
 		work    busy
@@ -243,7 +243,7 @@ func TestEveryMillisecondIsBooked(t *testing.T) {
 				work.found, o.Responder, kind = answer, work, "recording"
 				sometimes(func() { work.match = upTo(ms) })
 			case 1:
-				answer.Always, o.Rhythm, kind = true, false, "stub"
+				answer.Stub, o.Rhythm, kind = true, false, "stub"
 				work.found, o.Responder = answer, work
 			case 2:
 				up.parts[2].err, kind = io.ErrUnexpectedEOF, "broken off"

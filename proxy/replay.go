@@ -22,7 +22,7 @@ func (v *visit) play(found *fixtures.Answer) (*answer, error) {
 			return nil, v.clientError(err)
 		}
 	}
-	v.x.Source = found.Source
+	v.x.Source, v.x.Stub = found.Source, found.Stub
 	resp := found.Response
 	p := newPlaying()
 	a := &p.answer
@@ -100,7 +100,7 @@ func (p *playing) end() {
 
 // speed divides an answer's recorded times; 0 where it comes at once.
 func (v *visit) speed(found *fixtures.Answer) float64 {
-	if !v.p.o.Rhythm && !found.Always {
+	if !v.p.o.Rhythm && !found.Stub {
 		return 0
 	}
 	return v.p.o.Speed

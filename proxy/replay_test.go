@@ -44,7 +44,7 @@ func TestReplayKeepsTheRhythm(t *testing.T) {
 		{"without frames", Options{Rhythm: true}, recorded(fixtures.Body{Bytes: []byte("abcdef")}), 40, []part{{40 * ms, "abcdef", nil}}},
 		{"frames that lack bytes", Options{Rhythm: true}, recorded(fixtures.Body{Bytes: []byte("abcdef"), Frames: frames[:2]}), 40,
 			[]part{{50 * ms, "ab", nil}, {150 * ms, "cdef", nil}}},
-		{"a stub's own delay", Options{}, &fixtures.Answer{Source: "stub s", FirstByte: 20 * ms, Always: true,
+		{"a stub's own delay", Options{}, &fixtures.Answer{Source: "stub s", FirstByte: 20 * ms, Stub: true,
 			Response: &fixtures.Response{Status: 200, Body: fixtures.Body{Bytes: []byte("x"), Size: 1}}}, 20, []part{{20 * ms, "x", nil}}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

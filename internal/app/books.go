@@ -196,7 +196,7 @@ func kindOf(x *proxy.Exchange) string {
 	switch {
 	case x.Source == "upstream", x.Source == "rule", x.Source == "":
 		return x.Source
-	case strings.HasPrefix(x.Source, "stub "):
+	case x.Stub:
 		return "stub"
 	}
 	return "cassette"
