@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"io"
@@ -272,6 +273,37 @@ func TestDrainEndsHangs(t *testing.T) {
 	}
 	if x := g.books.exchange(t, 1); x.Outcome != fixtures.OutcomeFault || x.Error != "" {
 		t.Errorf("outcome %q, error %q, want a fault without error", x.Outcome, x.Error)
+	}
+}
+
+// A connection that switched protocols has no end of its own either. Where the client is
+// gone and the upstream does not care, nobody's end but the run's ends it.
+func TestDrainEndsUpgrades(t *testing.T) {
+	draining, over := make(chan struct{}), make(chan struct{})
+	to := origin(t, "h1", func(w http.ResponseWriter, _ *http.Request) {
+		nc, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			return
+		}
+		defer nc.Close()
+		_, _ = io.WriteString(nc, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: echo\r\nConnection: Upgrade\r\n\r\nhi")
+		<-over
+	})
+	defer close(over)
+	g := newRig(t, to, tune(func(o *Options) { o.Draining = draining }))
+	nc := g.dial()
+	_, _ = io.WriteString(nc, "GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
+	br := bufio.NewReader(nc)
+	if _, err := http.ReadResponse(br, nil); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadFull(br, make([]byte, 2)); err != nil {
+		t.Fatal(err)
+	}
+	_ = nc.Close()
+	close(draining)
+	if x := g.books.exchange(t, 1); x.Response.Status != 101 || x.Outcome != "" || x.Error != "" {
+		t.Errorf("status %d, outcome %q, error %q; want a complete 101", x.Response.Status, x.Outcome, x.Error)
 	}
 }
 

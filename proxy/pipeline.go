@@ -52,7 +52,8 @@ type Options struct {
 	// Start is the zero of the run's clock; the zero value means now.
 	Start time.Time
 	// Draining is closed when the run ends: exchanges that a rule keeps hanging
-	// end with it. nil where there is no such moment.
+	// end with it, and connections that switched protocols. nil where there is no
+	// such moment.
 	Draining <-chan struct{}
 }
 

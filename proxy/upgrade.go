@@ -8,7 +8,8 @@ import (
 	"github.com/understudy-proxy/understudy/proxy/wire"
 )
 
-// switchProtocols passes a 101 on and then carries bytes both ways.
+// switchProtocols passes a 101 on and then carries bytes both ways, until both sides have
+// ended or the run does: like other tunnels, it has no end to wait for.
 func (v *visit) switchProtocols(ctx context.Context, a *answer) error {
 	if err := v.w.WriteHead(&a.head); err != nil {
 		return v.cannotWrite(a, err)
@@ -24,12 +25,31 @@ func (v *visit) switchProtocols(ctx context.Context, a *answer) error {
 	}
 	v.turn(fixtures.StageWrite, v.now())
 	before := v.now()
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	go func() { // ends with ctx, at the latest when the tunnel has
+		select {
+		case <-v.p.o.Draining:
+			stop()
+		case <-ctx.Done():
+		}
+	}()
 	_, _, err = tunnel(ctx, client, a.switched)
 	end := v.now()
 	v.upstream += end.Sub(before)
 	v.x.Times.End = end.Sub(v.start)
-	if err != nil && isDisconnect(err) {
-		return nil // either side may end it as it likes
+	if err != nil && (isDisconnect(err) || v.p.draining()) {
+		return nil // either side may end it as it likes, and so may the run
 	}
 	return err
+}
+
+// draining reports whether the run ends.
+func (p *Pipeline) draining() bool {
+	select {
+	case <-p.o.Draining:
+		return true
+	default:
+		return false
+	}
 }
