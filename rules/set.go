@@ -166,9 +166,16 @@ func read(places []Place) ([]Source, error) {
 	var sources []Source
 	for _, p := range places {
 		paths := []string{p.Path}
-		if info, err := os.Stat(p.Path); err == nil && info.IsDir() {
+		switch info, err := os.Stat(p.Path); {
+		case err != nil: // told below
+		case info.IsDir():
 			if paths, err = ruleFiles(p.Path); err != nil {
 				return nil, err
+			}
+		case info.Mode()&fs.ModeNamedPipe != 0:
+			return nil, &place.Error{
+				File: p.Path, Msg: "read rules: want a file or a folder, got a pipe",
+				Hint: "rules are read again when they change, and a pipe can be read once: save them in a file",
 			}
 		}
 		for _, path := range paths {
