@@ -115,8 +115,12 @@ func (s *session) intercept(ctx context.Context, c *peekConn) {
 		s.end = ConnEnd{Fate: ConnDropped, Host: host, Protocol: string(protoTLS)}
 		s.end.Reason, s.end.Untrusted = distrust(err)
 		if s.end.Untrusted {
+			alone := "--pass " + host + " leaves it alone"
+			if s.to != nil {
+				alone = "--tcp in place of --reverse passes it on unread"
+			}
 			s.log.Warn("TLS client left", zap.String("host", host), zap.Error(err),
-				zap.String("hint", "the client may not trust understudy's CA: `understudy ca path` names its file, docs/tls.md each runtime's variable; --pass "+host+" leaves it alone"))
+				zap.String("hint", "the client may not trust understudy's CA: `understudy ca path` names its file, docs/tls.md each runtime's variable; "+alone))
 		} else {
 			s.log.Warn("TLS client cannot be served", zap.String("host", host), zap.Error(err))
 		}

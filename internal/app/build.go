@@ -6,12 +6,14 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/url"
 	"os"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"go.uber.org/zap"
@@ -326,7 +328,14 @@ func listenError(l config.Listener, err error) error {
 	if err == nil {
 		return nil
 	}
-	return Setup(fmt.Errorf("listen %s: %w\nhint: port 0 picks a free one", l, err))
+	hint := "port 0 picks a free one"
+	switch {
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		hint = "the address is none of this machine's: 127.0.0.1 is, or 0.0.0.0 for all that it has"
+	case errors.Is(err, fs.ErrPermission):
+		hint = "ports below 1024 need root or CAP_NET_BIND_SERVICE: take a higher one"
+	}
+	return Setup(fmt.Errorf("listen %s: %w\nhint: %s", l, err, hint))
 }
 
 func (p *parts) makeRecorder() error {

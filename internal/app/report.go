@@ -24,7 +24,8 @@ func (p *parts) report(ran bool) {
 	if ran {
 		nothing = p.nothingCaptured(&snap)
 	}
-	untrusting, udp := untrustingClients(&snap, p.roots), byDestination(p.refusedUDP)
+	doors := p.reverseHosts()
+	untrusting, udp := untrustingClients(&snap, p.roots, doors), byDestination(p.refusedUDP)
 	if n := p.recorderStats().Dropped; n > 0 {
 		hint := raiseQueue
 		if lost := p.recorder.Stats().Dropped; lost[recorder.LostQueue]+lost[recorder.LostBudget] == 0 {
@@ -75,7 +76,7 @@ func (p *parts) report(ran bool) {
 			fmt.Fprintln(&b)
 		}
 	}
-	tellUntrusting(&b, untrusting, p.roots)
+	tellUntrusting(&b, untrusting, p.roots, doors)
 	if p.c.Mode == config.ModeRecord {
 		tellUnrecorded(&b, &snap)
 	}

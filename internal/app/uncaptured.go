@@ -5,11 +5,13 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 
+	"github.com/understudy-proxy/understudy/internal/config"
 	"github.com/understudy-proxy/understudy/internal/gateway"
 	"github.com/understudy-proxy/understudy/recorder"
 )
@@ -106,9 +108,29 @@ func whatToSet(roots string) string {
 		"CURL_CA_BUNDLE: curl; -Djavax.net.ssl.trustStore: Java; docs/tls.md has more) to " + to
 }
 
+// leaveAlone tells how TLS for a host goes uninspected. doors are the hosts that reverse
+// doors lead to: such a door is the server that its clients ask for, and --pass does not
+// concern it.
+func leaveAlone(host string, doors []string) string {
+	if slices.Contains(doors, host) {
+		return "--tcp ADDR=HOST:PORT in place of --reverse passes it on unread"
+	}
+	return "--pass " + cmp.Or(host, "HOST") + " leaves it alone"
+}
+
+// reverseHosts are the authorities that reverse doors lead to.
+func (p *parts) reverseHosts() (hosts []string) {
+	for _, l := range p.listeners {
+		if to, err := url.Parse(l.To); err == nil && l.Kind == config.ListenReverse {
+			hosts = append(hosts, to.Host)
+		}
+	}
+	return hosts
+}
+
 // untrustingClients gathers them from the ledger by host, the most first. roots is as for
-// whatToSet.
-func untrustingClients(snap *recorder.Snapshot, roots string) (all []untrusting) {
+// whatToSet, doors as for leaveAlone.
+func untrustingClients(snap *recorder.Snapshot, roots string, doors []string) (all []untrusting) {
 	for _, a := range snap.Away {
 		if !a.Untrusted {
 			continue
@@ -118,7 +140,7 @@ func untrustingClients(snap *recorder.Snapshot, roots string) (all []untrusting)
 			i = len(all)
 			all = append(all, untrusting{
 				Host: a.Host, Reason: a.Reason,
-				Remedy: whatToSet(roots) + "; or, where it pins its certificate, leave it alone: --pass " + cmp.Or(a.Host, "HOST"),
+				Remedy: whatToSet(roots) + "; or, where it pins its certificate: " + leaveAlone(a.Host, doors),
 			})
 		}
 		all[i].Connections += a.Count
@@ -127,13 +149,13 @@ func untrustingClients(snap *recorder.Snapshot, roots string) (all []untrusting)
 	return all
 }
 
-func tellUntrusting(b *bytes.Buffer, all []untrusting, roots string) {
+func tellUntrusting(b *bytes.Buffer, all []untrusting, roots string, doors []string) {
 	if len(all) == 0 {
 		return
 	}
 	b.WriteString("\nTLS clients refused to talk to understudy; most likely they do not trust its authority:\n")
 	for _, u := range all[:min(len(all), rowsShown)] {
-		fmt.Fprintf(b, "  %s  %s  --pass %s leaves it alone\n", printable(cmp.Or(u.Host, "-")), plural(int(u.Connections), "connection"), printable(cmp.Or(u.Host, "HOST")))
+		fmt.Fprintf(b, "  %s  %s  %s\n", printable(cmp.Or(u.Host, "-")), plural(int(u.Connections), "connection"), printable(leaveAlone(u.Host, doors)))
 	}
 	tellMore(b, len(all))
 	fmt.Fprintf(b, "what helps: %s\n", whatToSet(roots))

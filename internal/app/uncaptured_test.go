@@ -55,18 +55,22 @@ func TestUntrustingClients(t *testing.T) {
 	away(2, recorder.Connection{Host: "a.test", Protocol: "tls", Fate: recorder.Dropped, Reason: "EOF", Untrusted: true})
 	away(3, recorder.Connection{Host: "a.test", Protocol: "tls", Fate: recorder.Dropped, Reason: "bad record MAC", Untrusted: true})
 	away(1, recorder.Connection{Host: "a.test", Protocol: "tls", Fate: recorder.Dropped, Reason: "no cipher"})
-	for i := range rowsShown {
+	away(4, recorder.Connection{Host: "127.0.0.1:7001", Protocol: "tls", Fate: recorder.Dropped, Reason: "EOF", Untrusted: true})
+	for i := range rowsShown - 1 {
 		away(1, recorder.Connection{Host: fmt.Sprintf("b%d.test\x1b", i), Protocol: "tls", Fate: recorder.Dropped, Reason: "EOF", Untrusted: true})
 	}
 	snap := l.Snapshot()
-	all := untrustingClients(&snap, "/roots.pem")
+	all := untrustingClients(&snap, "/roots.pem", []string{"127.0.0.1:7001"})
 	if len(all) != 1+rowsShown || all[0].Host != "a.test" || all[0].Connections != 5 || !strings.Contains(all[0].Remedy, "--pass a.test") {
 		t.Errorf("untrusting clients = %+v, want a.test first with 5", all)
 	}
+	if door := all[1]; door.Host != "127.0.0.1:7001" || strings.Contains(door.Remedy, "--pass") || !strings.Contains(door.Remedy, "--tcp") {
+		t.Errorf("behind a reverse door: %+v, want --tcp as the way around", door)
+	}
 	var b bytes.Buffer
-	tellUntrusting(&b, all, "/roots.pem")
+	tellUntrusting(&b, all, "/roots.pem", []string{"127.0.0.1:7001"})
 	got := b.String()
-	for _, want := range []string{"a.test  5 connections  --pass a.test", "b0.test?", "and 1 more", "docs/tls.md", "SSL_CERT_FILE", "to /roots.pem"} {
+	for _, want := range []string{"a.test  5 connections  --pass a.test", "127.0.0.1:7001  4 connections  --tcp", "b0.test?", "and 1 more", "docs/tls.md", "SSL_CERT_FILE", "to /roots.pem"} {
 		if !strings.Contains(got, want) {
 			t.Errorf("told %q, want %q in it", got, want)
 		}
