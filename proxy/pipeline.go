@@ -260,6 +260,9 @@ func (v *visit) readAhead() error {
 	}
 	v.x.Request.Body.Bytes = data
 	v.x.Request.Body.Size = int64(len(data))
+	if len(data) == o.BodyLimit && v.r.Length > int64(len(data)) {
+		v.x.Request.Body.Size = v.r.Length // so that a miss can tell why
+	}
 	v.body.putBack(data)
 	return nil
 }
