@@ -3,6 +3,7 @@ package http1
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -292,7 +293,7 @@ func (t *trip) receive() error {
 		switch err {
 		case nil:
 		case errHeadTooLarge:
-			return violation("response head too large")
+			return violation(fmt.Sprintf("response head beyond %d bytes: limits.head_bytes bounds it", maxBytes))
 		case errBareLF:
 			return violation("line ends without CR")
 		default:

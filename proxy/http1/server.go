@@ -3,6 +3,7 @@ package http1
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -336,7 +337,7 @@ func (c *serverConn) readRequest(x *exchange) error {
 	switch {
 	case err == nil:
 	case err == errHeadTooLarge:
-		return &BadRequestError{Status: 431, Reason: "request head too large"}
+		return &BadRequestError{Status: 431, Reason: fmt.Sprintf("request head beyond %d bytes: limits.head_bytes bounds it", maxBytes)}
 	case err == errBareLF:
 		return bad("line ends without CR")
 	case errors.Is(err, os.ErrDeadlineExceeded) && c.isDraining():
