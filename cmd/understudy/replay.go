@@ -15,12 +15,12 @@ func newReplay() *cobra.Command {
 			"  understudy replay -f stubs/hello.yaml --forward :8080 --on-miss forward",
 	}
 	f.add(cmd)
-	f.own.StringArrayP("cassette", "f", nil, "a cassette's directory, a HAR file, or a file of stubs: `DIR|FILE` (repeatable)")
+	f.own.StringArrayP("cassette", "f", nil, "`DIR|FILE`: a cassette's directory, a HAR file, or a file of stubs (repeatable)")
 	f.keys["cassette"] = "cassettes"
-	f.one("on-miss", "on_miss", "what to do with a request that has no answer: `fail`, forward or record")
-	f.one("timing", "timing", "the answers' rhythm: none, `recorded` or model")
+	f.one("on-miss", "on_miss", "`WHAT` to do with a request that has no answer: fail, forward or record")
+	f.one("timing", "timing", "`HOW` answers are timed: none, recorded or model")
 	f.one("speed", "speed", "divide the recorded times by `X`")
-	f.one("repeat", "repeat", "where one request was recorded several times: `sequence`, sample or loop")
+	f.one("repeat", "repeat", "`HOW` to answer where one request was recorded several times: sequence, sample or loop")
 	f.own.StringP("output", "o", "", "where --on-miss record records to: `DIR`")
 	f.keys["output"] = "output"
 	cmd.Flags().BoolVar(&f.more, "append", false, "add to the cassette, if it is there already")

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -175,7 +176,8 @@ func (p *parts) checkScope() error {
 	}
 	if len(p.c.Listen) == 0 {
 		if len(p.o.Command) == 0 {
-			return Usage(errors.New("nothing to listen on\nhint: --forward :8080, --reverse :9001=http://127.0.0.1:7001, or a command behind --"))
+			hint := cmp.Or(p.c.Unread(), "--forward :8080, --reverse :9001=http://127.0.0.1:7001, or a command behind --")
+			return Usage(errors.New("nothing to listen on\nhint: " + hint))
 		}
 		if !p.captures() {
 			p.c.Listen = []config.Listener{forwardForCommand}

@@ -238,10 +238,8 @@ func (p *parts) announce() {
 			p.log.Warn("rules delay and break HTTP exchanges; on a tcp listener they only refuse connections", zap.String("listener", l.shown))
 		}
 	}
-	if p.c.File == "" {
-		if _, err := os.Stat(config.FileName); err == nil {
-			p.log.Warn(config.FileName + " is here and was not read: --config " + config.FileName + " reads it")
-		}
+	if unread := p.c.Unread(); unread != "" {
+		p.log.Warn(unread)
 	}
 }
 

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"os"
 	"time"
 
 	"github.com/goccy/go-yaml/ast"
@@ -12,6 +13,18 @@ import (
 
 // FileName is the configuration file's usual name.
 const FileName = "understudy.yaml"
+
+// Unread tells of a file of that name in the directory that understudy was started in,
+// which nobody asked to read; "" where c came from a file, or there is none.
+func (c *Config) Unread() string {
+	if c.File != "" {
+		return ""
+	}
+	if _, err := os.Stat(FileName); err != nil {
+		return ""
+	}
+	return FileName + " is here and was not read: --config " + FileName + " reads it"
+}
 
 // Config is everything that can be set. Default gives the values of a run that
 // sets nothing; the zero value is not a valid configuration. Paths that came

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"net"
 	"strings"
 
@@ -14,7 +15,7 @@ func (c *Config) validate() place.List {
 		errs = append(errs, c.errorAt(key, hint, format, args...))
 	}
 	if c.Mode == ModeReplay && len(c.Cassettes) == 0 && c.OnMiss == MissFail {
-		add("mode", "name one with cassettes: [DIR] or -f DIR", "mode: replay has no cassette to answer from")
+		add("mode", cmp.Or(c.Unread(), "name one with cassettes: [DIR] or -f DIR"), "mode: replay has no cassette to answer from")
 	}
 	if c.Admin.Addr != "" && !c.Admin.AllowRemote && !isLoopback(c.Admin.Addr) {
 		add("admin.addr", "use 127.0.0.1, or set admin.allow_remote: true",
