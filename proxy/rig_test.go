@@ -64,9 +64,6 @@ func (p played) Respond(x *Exchange) (*fixtures.Answer, error) { return p(x) }
 func answering(a *fixtures.Answer) played {
 	return func(*Exchange) (*fixtures.Answer, error) { return a, nil }
 }
-func missing(m *fixtures.MissError) played {
-	return func(*Exchange) (*fixtures.Answer, error) { return nil, m }
-}
 func textAnswer(body string, frames ...fixtures.Frame) *fixtures.Answer {
 	return &fixtures.Answer{Source: "c#1", Response: &fixtures.Response{
 		Proto: "HTTP/1.1", Status: 200, Reason: "OK", Body: fixtures.Body{Bytes: []byte(body), Size: int64(len(body)), Frames: frames},
