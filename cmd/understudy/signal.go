@@ -2,35 +2,24 @@ package main
 
 import (
 	"context"
-	"os"
-	"os/signal"
+	"sync/atomic"
 	"syscall"
+
+	"github.com/understudy-proxy/understudy/internal/app"
 )
 
 // untilSignal returns a context that ends with the first SIGINT or SIGTERM, and
-// which of them it was, 0 for none. The second one ends the process at once.
+// which of them it was, 0 for none. A second one ends the process at once: see
+// app.HeedSignals.
 func untilSignal(ctx context.Context) (until context.Context, signalled func() syscall.Signal, stop func()) {
-	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
 	until, cancel := context.WithCancel(ctx)
-	came := make(chan syscall.Signal, 1)
-	go func() { // ends with a signal, or stop
-		defer close(came)
-		select {
-		case s := <-signals:
-			signal.Stop(signals)
-			came <- s.(syscall.Signal)
-			cancel()
-		case <-until.Done():
-		}
-	}()
-	return until, func() syscall.Signal {
-			if until.Err() == nil {
-				return 0
-			}
-			return <-came
-		}, func() {
-			signal.Stop(signals)
-			cancel()
-		}
+	var came atomic.Int32
+	ignore := app.HeedSignals(func(s syscall.Signal) {
+		came.Store(int32(s))
+		cancel()
+	})
+	return until, func() syscall.Signal { return syscall.Signal(came.Load()) }, func() {
+		ignore()
+		cancel()
+	}
 }

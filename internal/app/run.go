@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"runtime"
 	"sync/atomic"
@@ -184,42 +183,10 @@ func (p *parts) watchSignals(drain func()) (stop func()) {
 	if len(p.o.Command) > 0 {
 		return func() {}
 	}
-	signals := make(chan os.Signal, 2)
-	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
-	done := make(chan struct{})
-	first := func(s os.Signal) {
-		p.log.Info("draining; a second signal ends at once", zap.Stringer("signal", s), zap.Int("in_flight", p.pipeline.InFlight()))
+	return HeedSignals(func(sig syscall.Signal) {
+		p.log.Info("draining; a second signal ends at once", zap.Stringer("signal", sig), zap.Int("in_flight", p.pipeline.InFlight()))
 		drain()
-	}
-	go heed(signals, done, first, func(s os.Signal) { os.Exit(128 + int(s.(syscall.Signal))) }) // ends with stop
-	return func() {
-		signal.Stop(signals)
-		close(done)
-	}
-}
-
-// sameSignal is how soon after the first a signal is taken for the same one: timeout(1)
-// sends it to its child and to the group, a terminal to the group whose leader passes it on.
-const sameSignal = 300 * time.Millisecond
-
-// heed calls first for the first of signals, and second for one that comes sameSignal or
-// later after it, until done is closed.
-func heed(signals <-chan os.Signal, done <-chan struct{}, first, second func(os.Signal)) {
-	var since time.Time
-	for {
-		select {
-		case s := <-signals:
-			switch {
-			case since.IsZero():
-				since = time.Now()
-				first(s)
-			case time.Since(since) >= sameSignal:
-				second(s)
-			}
-		case <-done:
-			return
-		}
-	}
+	})
 }
 
 // announce tells what is ready.

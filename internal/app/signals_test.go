@@ -13,7 +13,7 @@ func TestSignalSentTwiceIsOne(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		signals, done := make(chan os.Signal, 2), make(chan struct{})
 		var first, second int
-		go heed(signals, done, func(os.Signal) { first++ }, func(os.Signal) { second++ }) // ends with done
+		go heed(signals, done, func(syscall.Signal) { first++ }, func(syscall.Signal) { second++ }) // ends with done
 		signals <- syscall.SIGTERM
 		synctest.Wait()
 		signals <- syscall.SIGTERM
