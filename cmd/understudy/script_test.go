@@ -165,16 +165,20 @@ func scriptWaitLine(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// scriptFinish ends a program and looks at its exit code: finish NAME EXIT-CODE. What it
-// said is then in stdout and stderr.
+// scriptFinish ends a program, by SIGTERM or the signal that is named, and looks at its exit
+// code: finish NAME EXIT-CODE [SIGNAL]. What it said is then in stdout and stderr.
 func scriptFinish(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 2 {
-		ts.Fatalf("usage: finish NAME EXIT-CODE")
+	if neg || len(args) < 2 || len(args) > 3 {
+		ts.Fatalf("usage: finish NAME EXIT-CODE [SIGNAL]")
 	}
-	if err := named(ts, args[0]).cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
+	by := syscall.SIGTERM
+	if len(args) == 3 {
+		by = map[string]syscall.Signal{"SIGHUP": syscall.SIGHUP, "SIGINT": syscall.SIGINT}[args[2]]
+	}
+	if err := named(ts, args[0]).cmd.Process.Signal(by); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		ts.Check(err)
 	}
-	scriptEnded(ts, neg, args)
+	scriptEnded(ts, neg, args[:2])
 }
 
 // scriptEnded waits for a program's end: ended NAME EXIT-CODE.

@@ -8,8 +8,8 @@ import (
 	"github.com/understudy-proxy/understudy/internal/app"
 )
 
-// untilSignal returns a context that ends with the first SIGINT or SIGTERM, and
-// which of them it was, 0 for none. A second one ends the process at once: see
+// untilSignal returns a context that ends with the first signal to end, and
+// which it was, 0 for none. A second one ends the process at once: see
 // app.HeedSignals.
 func untilSignal(ctx context.Context) (until context.Context, signalled func() syscall.Signal, stop func()) {
 	until, cancel := context.WithCancel(ctx)

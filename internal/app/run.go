@@ -177,7 +177,7 @@ func (p *parts) forCommand() (addr string, needs bool) {
 	return "", needs
 }
 
-// watchSignals drains at the first SIGINT or SIGTERM and exits at the second.
+// watchSignals drains at the first signal to end and exits at the second.
 // With a command, signals are the command's affair: its end ends the run.
 func (p *parts) watchSignals(drain func()) (stop func()) {
 	if len(p.o.Command) > 0 {

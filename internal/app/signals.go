@@ -11,12 +11,15 @@ import (
 // sends it to its child and to the group, a terminal to the group whose leader passes it on.
 const sameSignal = 300 * time.Millisecond
 
-// HeedSignals calls first for the first SIGINT or SIGTERM, on a goroutine of its own, and
-// exits with 128 and its number at one that comes 300 ms or later after it, until stop is
-// called.
+// HeedSignals calls first for the first SIGINT, SIGTERM or, where that is not ignored as
+// nohup(1) does, SIGHUP, on a goroutine of its own, and exits with 128 and its number at one
+// that comes 300 ms or later after it, until stop is called.
 func HeedSignals(first func(s syscall.Signal)) (stop func()) {
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
+	if !signal.Ignored(syscall.SIGHUP) {
+		signal.Notify(signals, syscall.SIGHUP)
+	}
 	done := make(chan struct{})
 	go heed(signals, done, first, func(s syscall.Signal) { os.Exit(128 + int(s)) }) // ends with stop
 	return func() {
