@@ -118,6 +118,29 @@ func tree(t *testing.T, root string) (paths []string) {
 	return paths
 }
 
+// What somebody removed while it was recorded is told of, although a body that came later
+// made the directory anew.
+func TestCassetteRemovedMeanwhile(t *testing.T) {
+	for _, big := range []bool{false, true} {
+		dir := filepath.Join(t.TempDir(), "cassette")
+		r := open(t, dir, Options{})
+		stop := run(r)
+		record(r, sample(1), "q", "small")
+		if err := os.RemoveAll(dir); err != nil {
+			t.Fatal(err)
+		}
+		if big {
+			record(r, sample(2), "", strings.Repeat("line of text\n", 100_000))
+		}
+		if err := stop(); err == nil || !strings.Contains(err.Error(), "exchanges.ndjson was removed or replaced") {
+			t.Errorf("with a large body %t: the recording ends with %v, want that its file was removed", big, err)
+		}
+		if _, err := os.Stat(filepath.Join(dir, cassette.ManifestFile)); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("with a large body %t: a manifest tells of exchanges that are gone (%v)", big, err)
+		}
+	}
+}
+
 func TestCassetteOnDisk(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "new", "cassette")
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)

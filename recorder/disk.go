@@ -157,7 +157,18 @@ func (d *files) syncPaths(paths []string) (err error) {
 	return d.syncer.sync(opened...)
 }
 
-func (d *files) manifest(m *cassette.Manifest) error { return cassette.WriteManifest(d.dir, m) }
+// manifest fails where what the lines went to is no longer under its name: a manifest would
+// tell of exchanges that are gone.
+func (d *files) manifest(m *cassette.Manifest) error {
+	ours, err := d.lines.Stat()
+	if err != nil {
+		return err
+	}
+	if there, err := os.Stat(d.lines.Name()); err != nil || !os.SameFile(ours, there) {
+		return fmt.Errorf("%s was removed or replaced while it was written: what was recorded is gone", d.lines.Name())
+	}
+	return cassette.WriteManifest(d.dir, m)
+}
 
 func (d *files) discard() error { return removeMade(d.made) }
 
