@@ -105,6 +105,26 @@ func TestDiscard(t *testing.T) {
 	}
 }
 
+// What the writer has taken, and not yet written, has been recorded.
+func TestDiscardWhileItIsWritten(t *testing.T) {
+	d := &memory{gate: make(chan struct{})}
+	r := newRecorder(d, &cassette.Manifest{}, Options{}.withDefaults())
+	r.fresh = true
+	stop := run(r)
+	record(r, sample(1), "q", "a")
+	for r.Stats().Waiting > 0 {
+		time.Sleep(time.Millisecond)
+	}
+	discards := r.Discard()
+	close(d.gate)
+	if err := stop(); err != nil {
+		t.Error(err)
+	}
+	if discards || d.discarded {
+		t.Errorf("Discard = %t, and what was recorded is gone %t, want false", discards, d.discarded)
+	}
+}
+
 // tree lists what is under root.
 func tree(t *testing.T, root string) (paths []string) {
 	t.Helper()

@@ -36,6 +36,7 @@ type memory struct {
 	open      int // spools neither committed nor aborted
 	manifests []cassette.Manifest
 	closed    bool
+	discarded bool
 	failWrite bool
 	failBody  bool
 	failSync  bool
@@ -75,7 +76,7 @@ func (d *memory) manifest(m *cassette.Manifest) error {
 	return nil
 }
 
-func (d *memory) discard() error { return nil }
+func (d *memory) discard() error { d.discarded = true; return nil }
 
 func (d *memory) close() error { d.closed = true; return nil }
 

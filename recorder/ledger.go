@@ -94,7 +94,7 @@ type Entry struct {
 	Protocol string
 	Outcome  fixtures.Outcome
 	Source   Source
-	Fired    []string // names of the rules that touched it; not kept
+	Fired    []string // names of the rules that touched it; they must not change any more
 	// Upstream, Injected and Own divide the client's wait.
 	Upstream, Injected, Own time.Duration
 	// Stages is Own by stage.

@@ -20,7 +20,7 @@ type Recorder struct {
 	red      *redact.Redactor // nil where nothing is redacted
 	manifest *cassette.Manifest
 	base     uint64 // added to IDs: the highest that was there already
-	fresh    bool   // nothing was there
+	fresh    bool   // nothing was there, and nothing has been begun: mu's
 	budget   budget
 	library  library
 
@@ -113,6 +113,7 @@ func (r *Recorder) Begin(x *fixtures.Exchange) *Tape {
 		r.counts.Skipped++
 		return nil
 	}
+	r.fresh = false
 	if r.failure != nil {
 		r.o.Ledger.taken()
 		r.dropLocked(LostDisk)
@@ -138,13 +139,13 @@ func (r *Recorder) Run(ctx context.Context) error {
 	}).run(ctx)
 }
 
-// Discard has Run remove what New made, where nothing has been recorded: a run that comes
+// Discard has Run remove what New made, where no recording has been begun: a run that comes
 // to nothing leaves no cassette. It reports whether it does; it does not where a cassette
 // was there before. What is begun later is lost.
 func (r *Recorder) Discard() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !r.fresh || r.open > 0 || r.waiting > 0 || r.counts.Recorded > 0 || len(r.counts.Dropped) > 0 {
+	if !r.fresh {
 		return false
 	}
 	r.closed, r.gone = true, true
