@@ -187,14 +187,26 @@ func removeMade(paths []string) error {
 	return nil
 }
 
-// missing are dir and those above it that are not there.
-func missing(dir string) (dirs []string) {
-	for dir = filepath.Clean(dir); ; dir = filepath.Dir(dir) {
-		if _, err := os.Lstat(dir); !errors.Is(err, fs.ErrNotExist) {
-			return dirs
+// makeDirs makes dir and those above it. made are those that it made, the deepest first: no
+// others are ours to remove.
+func makeDirs(dir string) (made []string, err error) {
+	dir = filepath.Clean(dir)
+	var missing []string
+	for at := dir; ; at = filepath.Dir(at) {
+		if _, err := os.Lstat(at); !errors.Is(err, fs.ErrNotExist) {
+			break
 		}
-		dirs = append(dirs, dir)
+		missing = append(missing, at)
 	}
+	for _, at := range slices.Backward(missing) {
+		switch err := os.Mkdir(at, cassette.DirMode); {
+		case err == nil:
+			made = append([]string{at}, made...)
+		case !errors.Is(err, fs.ErrExist): // else another made it just now
+			return made, err
+		}
+	}
+	return made, os.MkdirAll(dir, cassette.DirMode) // says what is wrong with what is there
 }
 
 func (d *files) close() error { return errors.Join(d.syncer.close(), d.lines.Close(), d.unlock()) }
@@ -202,30 +214,20 @@ func (d *files) close() error { return errors.Join(d.syncer.close(), d.lines.Clo
 // openCassette makes dir ready to be recorded into. base is the highest ID that
 // is there already. On an error nothing is left that was not there.
 func openCassette(dir string, o *Options) (d *files, m *cassette.Manifest, base uint64, err error) {
-	made := missing(dir)
+	made, err := makeDirs(dir)
 	defer func() {
 		if err != nil {
 			_ = removeMade(made)
 		}
 	}()
-	if err := os.MkdirAll(dir, cassette.DirMode); err != nil {
-		return nil, nil, 0, err
-	}
-	there, err := inspect(dir)
 	if err != nil {
 		return nil, nil, 0, err
 	}
-	if there && !o.Append {
-		return nil, nil, 0, errors.New("a cassette is there already: choose another directory, or add to it with --append")
-	}
-	if there { // one that was cut short is made whole first; this takes the lock itself
-		if _, err := cassette.Repair(dir); err != nil {
-			return nil, nil, 0, err
-		}
-	}
-	unlock, err := cassette.Lock(dir)
-	if err != nil {
+	unlock, there, err := take(dir, o.Append)
+	if errors.Is(err, cassette.ErrLocked) {
 		made = nil // it is another's now
+	}
+	if err != nil {
 		return nil, nil, 0, err
 	}
 	defer func() {
@@ -255,6 +257,29 @@ func openCassette(dir string, o *Options) (d *files, m *cassette.Manifest, base 
 	d = &files{dir: dir, made: made, lines: lines, cached: info.Size(), unlock: unlock, syncer: newSyncer()}
 	d.size.Store(info.Size())
 	return d, m, base, nil
+}
+
+// take locks dir, and reports whether it holds a recording, which is whole then and may be
+// added to. That is found out under the lock: a recorder may have come and gone before.
+func take(dir string, add bool) (unlock func() error, there bool, err error) {
+	for repaired := false; ; repaired = true {
+		if unlock, err = cassette.Lock(dir); err != nil {
+			return nil, false, err
+		}
+		there, err = inspect(dir)
+		if err == nil && there && !add {
+			err = errors.New("a cassette is there already: choose another directory, or add to it with --append")
+		}
+		if err == nil && (!there || repaired) {
+			return unlock, there, nil
+		}
+		if err = errors.Join(err, unlock()); err == nil {
+			_, err = cassette.Repair(dir) // makes one whole that was cut short, and takes the lock itself
+		}
+		if err != nil {
+			return nil, false, err
+		}
+	}
 }
 
 // inspect reports whether dir holds a recording. A directory that holds neither
