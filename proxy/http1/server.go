@@ -224,7 +224,9 @@ func (c *serverConn) serve() error {
 // come.
 func (c *serverConn) await() (at time.Time, err error) {
 	if !c.setIdle() {
-		c.linger = c.src.buffered() > 0
+		if c.linger = c.src.buffered() > 0; c.linger {
+			c.closeWrite()
+		}
 		return at, nil
 	}
 	waited := c.src.buffered() == 0

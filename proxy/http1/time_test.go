@@ -223,6 +223,29 @@ func TestDrain(t *testing.T) {
 	})
 }
 
+// A request that comes behind the last one is not answered, and its client learns that at once.
+func TestDrainBeforeTheNext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, drain := context.WithCancel(t.Context())
+		reply := answer(wire.Head{Status: 200})
+		nc, ended := piped(ctx, &Server{Handler: wire.HandlerFunc(func(ctx context.Context, w wire.ResponseWriter, r *wire.Request) {
+			reply.ServeWire(ctx, w, r) // keeps the connection
+			drain()
+			time.Sleep(time.Millisecond)
+		})})
+		defer nc.Close()
+		_, _ = io.WriteString(nc, get+get)
+		br := bufio.NewReader(nc)
+		start := time.Now()
+		readResponse(t, br, "GET")
+		if _, err := br.ReadByte(); err == nil || time.Since(start) != time.Millisecond {
+			t.Errorf("the connection ended with %v after %v, want it to end after 1ms", err, time.Since(start))
+		}
+		_ = nc.Close()
+		<-ended
+	})
+}
+
 // A head that has not come whole is no request under way: at a drain its rest has a moment
 // to come, and no more than that.
 func TestDrainWithinAHead(t *testing.T) {
