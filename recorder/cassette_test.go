@@ -105,6 +105,24 @@ func TestDiscard(t *testing.T) {
 	}
 }
 
+// The manifest of a recording without exchanges tells of what was not captured.
+func TestDiscardKeepsWhatTells(t *testing.T) {
+	dir, ledger := filepath.Join(t.TempDir(), "tape"), NewLedger(0)
+	r := open(t, dir, Options{Ledger: ledger})
+	stop := run(r)
+	ledger.ConnOpened()
+	ledger.ConnClosed(Connection{Host: "api.test", Protocol: "tls", Fate: Passed, Reason: "pinned"})
+	if r.Discard() {
+		t.Error("Discard = true after a connection, want false")
+	}
+	if err := stop(); err != nil {
+		t.Error(err)
+	}
+	if c, _ := load(t, dir); len(c.Manifest.NotCaptured) != 1 {
+		t.Errorf("not captured: %v, want the connection", c.Manifest.NotCaptured)
+	}
+}
+
 // What the writer has taken, and not yet written, has been recorded.
 func TestDiscardWhileItIsWritten(t *testing.T) {
 	d := &memory{gate: make(chan struct{})}

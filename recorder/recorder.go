@@ -139,13 +139,14 @@ func (r *Recorder) Run(ctx context.Context) error {
 	}).run(ctx)
 }
 
-// Discard has Run remove what New made, where no recording has been begun: a run that comes
-// to nothing leaves no cassette. It reports whether it does; it does not where a cassette
-// was there before. What is begun later is lost.
+// Discard has Run remove what New made, where no recording has been begun, nor any
+// connection seen: a run that comes to nothing leaves no cassette. It reports whether it
+// does; it does not where a cassette was there before. What is begun later is lost.
 func (r *Recorder) Discard() bool {
+	seen := r.o.Ledger.Snapshot().Connections.Opened > 0
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !r.fresh {
+	if !r.fresh || seen {
 		return false
 	}
 	r.closed, r.gone = true, true
