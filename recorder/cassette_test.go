@@ -123,6 +123,26 @@ func TestDiscardKeepsWhatTells(t *testing.T) {
 	}
 }
 
+// Where somebody moved the cassette away, what is in its place now is not ours.
+func TestDiscardRemovesItsOwn(t *testing.T) {
+	root := t.TempDir()
+	dir := filepath.Join(root, "tape")
+	r := open(t, dir, Options{})
+	if err := os.Rename(dir, filepath.Join(root, "moved")); err != nil {
+		t.Fatal(err)
+	}
+	other := open(t, dir, Options{})
+	stopOther, stop := run(other), run(r)
+	record(other, sample(1), "q", "a")
+	r.Discard()
+	if err := errors.Join(stop(), stopOther()); err != nil {
+		t.Error(err)
+	}
+	if _, xs := load(t, dir); len(xs) != 1 {
+		t.Errorf("%d exchanges are there, want one", len(xs))
+	}
+}
+
 // What the writer has taken, and not yet written, has been recorded.
 func TestDiscardWhileItIsWritten(t *testing.T) {
 	d := &memory{gate: make(chan struct{})}

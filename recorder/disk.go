@@ -170,7 +170,17 @@ func (d *files) manifest(m *cassette.Manifest) error {
 	return cassette.WriteManifest(d.dir, m)
 }
 
-func (d *files) discard() error { return removeMade(d.made) }
+func (d *files) discard() error {
+	ours, err := d.lines.Stat()
+	if err != nil {
+		return err
+	}
+	there, err := os.Lstat(filepath.Join(d.dir, cassette.ExchangesFile))
+	if err != nil || ours.Size() > 0 || !os.SameFile(ours, there) { // moved away, say
+		return nil
+	}
+	return removeMade(d.made)
+}
 
 // removeMade removes files and then directories that are empty: what others have put into
 // one by now is theirs.
