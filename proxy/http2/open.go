@@ -8,6 +8,7 @@ import (
 
 	xhttp2 "golang.org/x/net/http2"
 
+	"github.com/understudy-proxy/understudy/internal/timing"
 	"github.com/understudy-proxy/understudy/proxy/wire"
 )
 
@@ -19,6 +20,7 @@ func (c *conn) onHeaders(f *xhttp2.HeadersFrame, at time.Time) error {
 	c.hdec.SetEmitFunc(c.fields.add)
 	block := f.HeaderBlockFragment()
 	ended := f.HeadersEnded()
+	var waited time.Duration
 	for read := 0; ; {
 		if read += len(block) + frameHeaderLen; read > 2*int(c.maxList) {
 			return &ProtocolError{Code: uint32(xhttp2.ErrCodeEnhanceYourCalm), Reason: "field section too large"}
@@ -29,10 +31,12 @@ func (c *conn) onHeaders(f *xhttp2.HeadersFrame, at time.Time) error {
 		if ended {
 			break
 		}
+		since := timing.Instant()
 		next, err := c.fr.ReadFrame()
 		if err != nil {
 			return err
 		}
+		waited += timing.Instant().Sub(since)
 		cf, ok := next.(*xhttp2.ContinuationFrame)
 		if !ok {
 			return &ProtocolError{Code: uint32(xhttp2.ErrCodeProtocol), Reason: "want CONTINUATION"}
@@ -73,7 +77,7 @@ func (c *conn) onHeaders(f *xhttp2.HeadersFrame, at time.Time) error {
 	if uint32(len(c.streams)) >= c.maxOpen || c.running >= 2*c.maxOpen {
 		return &ProtocolError{Stream: id, Code: uint32(xhttp2.ErrCodeRefusedStream), Reason: "too many open streams"}
 	}
-	r.At = at
+	r.At, r.Waited = at, waited
 	c.open(id, r, endStream, c.fields.tooLarge)
 	return nil
 }

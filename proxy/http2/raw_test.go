@@ -262,6 +262,34 @@ func TestContinuation(t *testing.T) {
 	}
 }
 
+// What a client takes to send the rest of its head is told.
+func TestSlowHead(t *testing.T) {
+	waited := make(chan time.Duration, 2)
+	addr := listen(t, &Server{Handler: wire.HandlerFunc(func(_ context.Context, w wire.ResponseWriter, r *wire.Request) {
+		if most := time.Since(r.At); r.Waited > most {
+			t.Errorf("waited %v of %v", r.Waited, most)
+		}
+		waited <- r.Waited
+		_ = w.WriteHead(&wire.Head{Status: 204})
+		_ = w.Finish(nil)
+	})}, false)
+	r := dialRaw(t, addr)
+	block := r.block(":method", "GET", ":scheme", "http", ":authority", "a.test", ":path", "/")
+	r.ok(r.fr.WriteHeaders(xhttp2.HeadersFrameParam{StreamID: 1, BlockFragment: block[:1], EndStream: true}))
+	for i, part := range [][]byte{block[1:3], block[3:]} {
+		time.Sleep(10 * time.Millisecond)
+		r.ok(r.fr.WriteContinuation(1, i == 1, part))
+	}
+	if got := <-waited; got <= 0 {
+		t.Errorf("a head in three pieces was waited for %v, want some 20ms", got)
+	}
+	_ = r.outcome(1)
+	r.req(3, true, "/")
+	if got := <-waited; got != 0 {
+		t.Errorf("a whole head was waited for %v, want 0s", got)
+	}
+}
+
 func TestAbuseIsBounded(t *testing.T) {
 	addr := listen(t, &Server{Handler: scenario(t)}, false)
 	const calm = "GOAWAY ENHANCE_YOUR_CALM"
