@@ -14,6 +14,7 @@ import (
 	xhttp2 "golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
 
+	"github.com/understudy-proxy/understudy/internal/timing"
 	"github.com/understudy-proxy/understudy/proxy/sock"
 	"github.com/understudy-proxy/understudy/proxy/wire"
 )
@@ -93,11 +94,18 @@ func (c *conn) readLoop() error {
 			return c.bad(xhttp2.ErrCodeProtocol, "the first frame is not SETTINGS")
 		}
 		var f xhttp2.Frame
-		if err == nil {
+		var waited time.Duration // for the rest of it
+		switch {
+		case err != nil:
+		case c.br.Buffered() >= int(fh.Length):
 			f, err = c.fr.ReadFrameForHeader(fh)
+		default:
+			since := timing.Instant()
+			f, err = c.fr.ReadFrameForHeader(fh)
+			waited = timing.Instant().Sub(since)
 		}
 		if err == nil {
-			err = c.handle(f, at)
+			err = c.handle(f, at, waited)
 		}
 		if err != nil {
 			if err = c.judge(err); err != nil {
@@ -161,11 +169,11 @@ func (c *conn) judge(err error) error {
 // calm draws on the budget for frames that carry nothing.
 func (c *conn) calm(now time.Time) bool { return c.small.take(now, smallBurst, smallPerSecond) }
 
-// handle takes one frame.
-func (c *conn) handle(f xhttp2.Frame, at time.Time) error {
+// handle takes one frame, which began at at and whose rest was waited for.
+func (c *conn) handle(f xhttp2.Frame, at time.Time, waited time.Duration) error {
 	switch f := f.(type) {
 	case *xhttp2.HeadersFrame:
-		return c.onHeaders(f, at)
+		return c.onHeaders(f, at, waited)
 	case *xhttp2.DataFrame:
 		return c.onData(f, at)
 	case *xhttp2.WindowUpdateFrame:

@@ -14,13 +14,12 @@ import (
 
 // onHeaders collects a field block, decodes it (always: the compression state
 // is the connection's), and opens a stream or ends one with trailers.
-func (c *conn) onHeaders(f *xhttp2.HeadersFrame, at time.Time) error {
+func (c *conn) onHeaders(f *xhttp2.HeadersFrame, at time.Time, waited time.Duration) error {
 	id, endStream := f.StreamID, f.StreamEnded()
 	c.fields.reset(c.maxList)
 	c.hdec.SetEmitFunc(c.fields.add)
 	block := f.HeaderBlockFragment()
 	ended := f.HeadersEnded()
-	var waited time.Duration
 	for read := 0; ; {
 		if read += len(block) + frameHeaderLen; read > 2*int(c.maxList) {
 			return &ProtocolError{Code: uint32(xhttp2.ErrCodeEnhanceYourCalm), Reason: "field section too large"}

@@ -284,7 +284,18 @@ func TestSlowHead(t *testing.T) {
 		t.Errorf("a head in three pieces was waited for %v, want some 20ms", got)
 	}
 	_ = r.outcome(1)
-	r.req(3, true, "/")
+	var frame bytes.Buffer
+	r.ok(xhttp2.NewFramer(&frame, nil).WriteHeaders(xhttp2.HeadersFrameParam{StreamID: 3, BlockFragment: r.block(":method", "GET", ":scheme", "http", ":authority", "a.test", ":path", "/"), EndStream: true, EndHeaders: true}))
+	for frame.Len() > 0 {
+		time.Sleep(10 * time.Millisecond)
+		_, err := r.nc.Write(frame.Next(frameHeaderLen + 1))
+		r.ok(err)
+	}
+	if got := <-waited; got <= 0 {
+		t.Errorf("a frame in pieces was waited for %v, want some 10ms", got)
+	}
+	_ = r.outcome(3)
+	r.req(5, true, "/")
 	if got := <-waited; got != 0 {
 		t.Errorf("a whole head was waited for %v, want 0s", got)
 	}
