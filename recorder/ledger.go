@@ -1,6 +1,7 @@
 package recorder
 
 import (
+	"math"
 	"sync"
 	"time"
 
@@ -211,12 +212,21 @@ func (l *Ledger) add(p *ledgerPart, entries []Entry) {
 		row.count++
 		row.outcomes[indexOf(outcomes[:], e.Outcome)]++
 		row.sources[indexOf(sources[:], e.Source)]++
-		row.upstream += e.Upstream
-		row.injected += e.Injected
-		row.own += e.Own
+		row.spent(e.Upstream, e.Injected, e.Own)
 		p.times.add(e)
 		l.fire(p, e.Fired)
 	}
+}
+
+// spent adds times to a row's. 10,000 exchanges that are open at once come to 292 years in
+// ten days: it stays there.
+func (t *tally) spent(upstream, injected, own time.Duration) {
+	plus := func(sum *time.Duration, d time.Duration) {
+		*sum += min(d, math.MaxInt64-max(*sum, 0))
+	}
+	plus(&t.upstream, upstream)
+	plus(&t.injected, injected)
+	plus(&t.own, own)
 }
 
 // row is a host's row in a part.

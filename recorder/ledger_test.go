@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -62,6 +63,18 @@ func check(t *testing.T, s Snapshot) {
 	}
 	if want := s.Connections.Passed + s.Connections.Refused + s.Connections.Dropped; away != want {
 		t.Errorf("connections not captured by kind = %d, want %d", away, want)
+	}
+}
+
+// Sums of times stay at the most that a duration holds.
+func TestLedgerOfCenturies(t *testing.T) {
+	const most = time.Duration(math.MaxInt64)
+	l := NewLedger(0)
+	for _, host := range []string{"a", "a", "b", "b"} {
+		l.Finish(&Entry{Host: host, Upstream: most/2 + time.Hour, Injected: time.Second, Own: most})
+	}
+	if e := l.Snapshot().Exchanges; e.Upstream != most || e.Injected != 4*time.Second || e.Own != most {
+		t.Errorf("upstream %v, injected %v, own %v; want %v, 4s, %v", e.Upstream, e.Injected, e.Own, most, most)
 	}
 }
 

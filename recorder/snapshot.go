@@ -184,9 +184,7 @@ func (t *tally) add(o *tally) {
 	for i := range t.sources {
 		t.sources[i] += o.sources[i]
 	}
-	t.upstream += o.upstream
-	t.injected += o.injected
-	t.own += o.own
+	t.spent(o.upstream, o.injected, o.own)
 }
 
 func (t *tally) totals() ExchangeTotals {

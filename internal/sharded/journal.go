@@ -31,10 +31,12 @@ func (j *Journal[E, T]) Post(e *E) {
 	p.mu.Lock()
 	v := &p.v
 	v.waiting[v.n] = *e
-	if v.n++; v.n == batch {
+	if v.n++; v.n < batch {
+		p.mu.Unlock()
+	} else {
+		defer p.mu.Unlock() // whatever add does
 		j.settle(v)
 	}
-	p.mu.Unlock()
 	tokens.Put(t)
 }
 

@@ -22,11 +22,11 @@ func inSeconds(bounds ...float64) *scale {
 	return s
 }
 
-// buckets is a histogram whose scale its user knows. In whole numbers an exchange's ten
-// cost half of what they do in floating point.
+// buckets is a histogram whose scale its user knows. Compared as whole numbers an
+// exchange's ten cost half of what they do as seconds.
 type buckets struct {
 	counts [16]uint64 // not cumulative; the last one that is used has no bound
-	sum    int64
+	sum    float64    // whole nanoseconds would be too many in days of very many exchanges at once
 }
 
 func (b *buckets) add(v int64, s *scale) {
@@ -35,7 +35,7 @@ func (b *buckets) add(v int64, s *scale) {
 		i++
 	}
 	b.counts[i]++
-	b.sum += v
+	b.sum += float64(v)
 }
 
 func (b *buckets) join(o *buckets) {
@@ -52,5 +52,5 @@ func (b *buckets) metric(d *prometheus.Desc, s *scale, labels ...string) prometh
 		n += b.counts[i]
 		upTo[float64(bound)/s.unit] = n
 	}
-	return prometheus.MustNewConstHistogram(d, n+b.counts[len(s.bounds)], float64(b.sum)/s.unit, upTo, labels...)
+	return prometheus.MustNewConstHistogram(d, n+b.counts[len(s.bounds)], b.sum/s.unit, upTo, labels...)
 }
