@@ -6,6 +6,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -115,6 +116,9 @@ func scriptStart(ts *testscript.TestScript, neg bool, args []string) {
 		if v := ts.Getenv(name); v != "" {
 			p.cmd.Env = append(p.cmd.Env, name+"="+v)
 		}
+	}
+	if signal.Ignored(syscall.SIGHUP) { // as under nohup: the program would ignore it, too
+		signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
 	}
 	ts.Check(p.cmd.Start())
 	go func() { // ends with the program
