@@ -29,6 +29,7 @@ const (
 type batching struct {
 	on    bool
 	alone float64 // switches an exchange without, as last seen
+	known float64 // the same before a rest that ended batches; 0 for none
 	seen  sample  // since the last look was over
 
 	now, changedAt time.Duration
@@ -40,10 +41,15 @@ type batching struct {
 // batches from now on.
 func (b *batching) next(s sample) bool {
 	if float64(s.done) < busy*s.took.Seconds() {
-		*b = batching{}
+		b.rest()
 		return false
 	}
 	b.now += s.took
+	if b.known > 0 { // most likely it is the same load
+		b.alone, b.known = b.known, 0
+		b.change(true)
+		return true
+	}
 	b.seen.took += s.took
 	b.seen.switches += s.switches
 	if b.seen.done += s.done; b.seen.took < look {
@@ -65,6 +71,15 @@ func (b *batching) next(s sample) bool {
 		b.change(false)
 	}
 	return b.on
+}
+
+// rest ends batches until there is work for one processor again.
+func (b *batching) rest() {
+	known := b.known
+	if b.on {
+		known = b.alone
+	}
+	*b = batching{known: known}
 }
 
 func (b *batching) change(on bool) { b.on, b.changedAt = on, b.now }

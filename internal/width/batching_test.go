@@ -31,6 +31,8 @@ func TestBatching(t *testing.T) {
 		"it gains nothing":           {[]turns{{10, 1800, 2.7, 2.4}}, 3},
 		"it gains nothing, again":    {[]turns{{100, 1800, 2.7, 2.4}}, 12},
 		"it gains nothing, for long": {[]turns{{3000, 1800, 2.7, 2.4}}, 30},
+		"again after a rest":         {[]turns{waking, {5, 0, 0, 0}, {3, 2000, 2.4, 0.25}}, 2}, // the first sample tells of it
+		"again, and no gain":         {[]turns{waking, {5, 0, 0, 0}, {20, 2000, 2.7, 2.4}}, 6},
 		"a gain after a rest":        {[]turns{{100, 1800, 2.7, 2.4}, {1, 0, 0, 0}, waking}, 17},
 	} {
 		t.Run(name, func(t *testing.T) {

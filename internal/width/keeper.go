@@ -154,7 +154,9 @@ func (k *Keeper) Run(ctx context.Context) error {
 		}
 		switch {
 		case cmp.Or(after, full) != 1:
-			b = batching{}
+			if b.rest(); !p.remembers() {
+				b = batching{}
+			}
 		case had == 1 && k.work.Batch != nil: // all of it with one processor
 			b.next(took)
 		}

@@ -67,6 +67,13 @@ func (m *model) work() Work {
 	}
 }
 
+// works sets how many exchanges a second there are.
+func (m *model) works(rate float64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.rate = rate
+}
+
 // batches is whether there are.
 func (m *model) batches() bool {
 	m.mu.Lock()

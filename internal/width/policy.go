@@ -34,6 +34,9 @@ const (
 	// at without end.
 	nudgeEvery = time.Second
 	nudgeBurst = 4
+	// recall is how long after a narrow time that ended with its work one look at a load
+	// that begins is enough: mostly it is the same, as the rounds of a load generator are.
+	recall = 5 * time.Minute
 )
 
 // sample is what was seen over a time.
@@ -65,6 +68,7 @@ type policy struct {
 	wait      time.Duration // the last one after a mistake, 0 for none
 
 	youngUntil time.Duration
+	restedAt   time.Duration // when a narrow time ended with its work; 0 where the last did not
 	nudgedFor  time.Duration // all nudges up to now have been heeded, at nudgeEvery each, until then
 }
 
@@ -84,12 +88,14 @@ func (p *policy) next(full int, s sample) int {
 		return 0
 	}
 	p.seen[p.count%window] = s
-	p.count++
+	if p.count++; p.recalls(full, s) {
+		p.change(p.wants(s.of(s.used)))
+	}
 	if p.count < window {
 		return p.width
 	}
 	idle, used := p.judged()
-	switch want := max(1, int(math.Ceil(used-slack))); {
+	switch want := p.wants(used); {
 	case p.width == 0:
 		if idle < scarce && used >= work && want < full && p.now >= p.notBefore {
 			if p.now-p.notBefore >= brief {
@@ -105,6 +111,19 @@ func (p *policy) next(full int, s sample) int {
 	return p.width
 }
 
+// recalls is whether s, the first sample of a load that a nudge told of, is enough to be
+// narrow again. Whether it was a mistake is judged as ever.
+func (p *policy) recalls(full int, s sample) bool {
+	return p.width == 0 && p.count == 1 && p.now <= p.youngUntil && p.remembers() &&
+		s.of(s.idle) < scarce && s.of(s.used) >= work && p.wants(s.of(s.used)) < full
+}
+
+// remembers is whether the last narrow time ended with its work, and not long ago.
+func (p *policy) remembers() bool { return p.restedAt > 0 && p.now-p.restedAt <= recall }
+
+// wants is the width for so many processors used.
+func (p *policy) wants(used float64) int { return max(1, int(math.Ceil(used-slack))) }
+
 // judged is what was idle and used over the window, in processors.
 func (p *policy) judged() (idle, used float64) {
 	var all sample
@@ -118,8 +137,11 @@ func (p *policy) judged() (idle, used float64) {
 
 // widen ends a narrow time. Working says that there is still work.
 func (p *policy) widen(working bool) {
+	p.restedAt = 0
 	switch {
-	case !working, p.now-p.changedAt >= brief:
+	case !working:
+		p.wait, p.restedAt = 0, p.now
+	case p.now-p.changedAt >= brief:
 		p.wait = 0
 	default:
 		p.wait = min(max(firstWait, 2*p.wait), lastWait)

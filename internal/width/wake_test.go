@@ -33,6 +33,50 @@ func TestWokenIsNarrowSoon(t *testing.T) {
 	}
 }
 
+// A load that begins again is narrow, and written in batches, at the first look that sees
+// it all: after minutes, too, but not after hours, and not where it was no load for one
+// processor in the end.
+func TestWokenAgain(t *testing.T) {
+	for _, test := range []struct {
+		name  string
+		rest  time.Duration
+		last  float64 // idle in the first load's last second
+		again float64 // idle in the second
+		looks int     // in which it is narrow again; 0 for never
+	}{
+		{"soon", 2 * time.Second, 0.25, 0.25, 1},
+		{"after minutes", 4 * time.Minute, 0.25, 0.25, 1},
+		{"after hours", 3 * time.Hour, 0.25, 0.25, 3},
+		{"a smaller load", 2 * time.Second, 0.25, 1, 0},
+		{"of one that was wide at last", 2 * time.Second, 1.2, 0.25, 3},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			m := newModel()
+			m.alone, m.batched = 2.4, 0.25
+			m.works(20_000)
+			k := keep(t, m)
+			k.Wake()
+			m.pass(5*time.Second+500*time.Millisecond, 0.25, 0.875)
+			m.pass(time.Second, test.last, 0.875)
+			m.works(0)
+			m.pass(test.rest, 2, 0)
+			m.works(20_000)
+			k.Wake()
+			for look := 1; look <= 3; look++ {
+				m.pass(soon+time.Millisecond, test.again, 0.875)
+				if got, want := m.full() == 1, test.looks > 0 && look >= test.looks; got != want {
+					t.Errorf("%s: narrow after %d looks: %v, want %v", test.name, look, got, want)
+				}
+			}
+			m.pass(often, test.again, 0.875)
+			if got, want := m.batches(), test.looks == 1; got != want {
+				t.Errorf("%s: batches at once: %v, want %v", test.name, got, want)
+			}
+			_ = k.stop()
+		})
+	}
+}
+
 // What begins slowly is narrow 250 ms after the nudge.
 func TestWokenBeforeTheLoad(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
