@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net/http"
 	"strings"
 	"sync"
 	"testing"
@@ -55,14 +56,21 @@ func ownIn(t *testing.T, o Options) (x *Exchange, timing string) {
 	o.ServerTiming = true
 	b := newBubble(t, o)
 	b.send(getSlash)
+	x, resp := b.booked()
+	return x, resp.Header.Get("Server-Timing")
+}
+
+// booked reads the answer, ends the connection and returns what the books say.
+func (b *bubble) booked() (*Exchange, *http.Response) {
+	b.t.Helper()
 	resp, _ := b.response()
 	if _, err := b.rhythm(resp); err != io.EOF {
-		t.Fatal(err)
+		b.t.Fatal(err)
 	}
 	_ = b.client.Close()
 	synctest.Wait()
-	b.books.audit(t)
-	return b.books.all[0], resp.Header.Get("Server-Timing")
+	b.books.audit(b.t)
+	return b.books.all[0], resp
 }
 
 func TestOwnTimeByStage(t *testing.T) {
@@ -115,14 +123,7 @@ func TestSlowHead(t *testing.T) {
 			}
 			b.send(piece)
 		}
-		resp, _ := b.response()
-		if _, err := b.rhythm(resp); err != io.EOF {
-			t.Fatal(err)
-		}
-		_ = b.client.Close()
-		synctest.Wait()
-		b.books.audit(t)
-		x := b.books.all[0]
+		x, _ := b.booked()
 		if own := (fixtures.OwnTimes{fixtures.StagePlan: 40 * µs}); x.Own != own || x.ClientTime != 400*ms || x.Times.RequestRead != 400*ms {
 			t.Errorf("own %v, the client's %v, read after %v; want %v, 400ms, 400ms", x.Own, x.ClientTime, x.Times.RequestRead, own)
 		}
