@@ -160,26 +160,31 @@ func (d *files) syncPaths(paths []string) (err error) {
 // manifest fails where what the lines went to is no longer under its name: a manifest would
 // tell of exchanges that are gone.
 func (d *files) manifest(m *cassette.Manifest) error {
-	ours, err := d.lines.Stat()
-	if err != nil {
+	switch there, _, err := d.there(); {
+	case err != nil:
 		return err
-	}
-	if there, err := os.Stat(d.lines.Name()); err != nil || !os.SameFile(ours, there) {
+	case !there:
 		return fmt.Errorf("%s was removed or replaced while it was written: what was recorded is gone", d.lines.Name())
 	}
 	return cassette.WriteManifest(d.dir, m)
 }
 
 func (d *files) discard() error {
-	ours, err := d.lines.Stat()
-	if err != nil {
+	there, size, err := d.there()
+	if err != nil || !there || size > 0 { // not there: moved away, say
 		return err
 	}
-	there, err := os.Lstat(filepath.Join(d.dir, cassette.ExchangesFile))
-	if err != nil || ours.Size() > 0 || !os.SameFile(ours, there) { // moved away, say
-		return nil
-	}
 	return removeMade(d.made)
+}
+
+// there reports whether the file that lines go to is under its name, and its size.
+func (d *files) there() (there bool, size int64, err error) {
+	ours, err := d.lines.Stat()
+	if err != nil {
+		return false, 0, err
+	}
+	named, err := os.Stat(d.lines.Name()) // which may be a link that somebody made
+	return err == nil && os.SameFile(ours, named), ours.Size(), nil
 }
 
 // removeMade removes files and then directories that are empty: what others have put into

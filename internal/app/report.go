@@ -63,11 +63,7 @@ func (p *parts) report(ran bool) {
 		return
 	}
 	if n := p.books.misses.Load(); n > 0 {
-		count := "1 miss"
-		if n > 1 {
-			count = fmt.Sprintf("%d misses", n)
-		}
-		fmt.Fprintf(&b, "\n%s; the latest:\n", count)
+		fmt.Fprintf(&b, "\n%s; the latest:\n", plural(int(n), "miss"))
 		for _, m := range p.books.missed.Latest(3, func(*admin.Miss) bool { return true }) {
 			fmt.Fprintf(&b, "  %s %s", m.Method, withoutQuery(m.URL))
 			if m.Nearest != "" {

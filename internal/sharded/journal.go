@@ -27,17 +27,15 @@ func NewJournal[E, T any](add func(to *T, entries []E)) *Journal[E, T] {
 // Post adds a copy of e. What e refers to must not change from then on.
 func (j *Journal[E, T]) Post(e *E) {
 	t := tokens.Get().(*token)
+	defer tokens.Put(t)
 	p := &j.parts.parts[t.shard]
 	p.mu.Lock()
+	defer p.mu.Unlock() // whatever add does
 	v := &p.v
 	v.waiting[v.n] = *e
-	if v.n++; v.n < batch {
-		p.mu.Unlock()
-	} else {
-		defer p.mu.Unlock() // whatever add does
+	if v.n++; v.n == batch {
 		j.settle(v)
 	}
-	tokens.Put(t)
 }
 
 // Do calls f with a part that nobody else has meanwhile; entries may still wait to be
@@ -54,13 +52,14 @@ func (j *Journal[E, T]) Each(f func(sum *T)) {
 	})
 }
 
-// settle adds up what waits, and lets go of it.
+// settle adds up what waits, and lets go of it. Where add panics it is lost, and all that
+// comes is not.
 func (j *Journal[E, T]) settle(p *journalPart[E, T]) {
 	if p.n == 0 {
 		return
 	}
 	entries := p.waiting[:p.n]
+	p.n = 0
 	j.add(&p.sum, entries)
 	clear(entries)
-	p.n = 0
 }

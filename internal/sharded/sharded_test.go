@@ -55,6 +55,43 @@ func TestJournalKeepsNothing(t *testing.T) {
 	})
 }
 
+// A panic in add loses its entries, and neither later ones nor the part.
+func TestJournalGoesOn(t *testing.T) {
+	fails := true
+	j := NewJournal(func(to *int, entries []int) {
+		if fails {
+			panic("add")
+		}
+		*to += len(entries)
+	})
+	panics := func(f func()) (panicked bool) {
+		defer func() { panicked = recover() != nil }()
+		f()
+		return false
+	}
+	v, failed := 1, 0
+	for range 20 * batch { // whatever parts they come to
+		if panics(func() { j.Post(&v) }) {
+			failed++
+		}
+	}
+	if failed == 0 {
+		t.Error("no Post panicked, want those that fill a part to")
+	}
+	for range shards {
+		panics(func() { j.Each(func(*int) {}) }) // what is left waiting, one part after the other
+	}
+	fails = false
+	for range batch {
+		j.Post(&v)
+	}
+	sum := 0
+	j.Each(func(n *int) { sum += *n })
+	if sum != batch {
+		t.Errorf("%d entries after the panics were added, want %d", sum, batch)
+	}
+}
+
 func TestManyAtOnce(t *testing.T) {
 	const each = 10_000
 	j := NewJournal(func(to *int, entries []int) {

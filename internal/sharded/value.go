@@ -30,22 +30,23 @@ type part[T any] struct {
 	_  [64]byte // keeps two parts off one cache line
 }
 
+// do calls f while nobody else has the part, and gives it back whatever f does.
+func (p *part[T]) do(f func(v *T)) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	f(&p.v)
+}
+
 // Do calls f with a part that nobody else has meanwhile.
 func (s *Value[T]) Do(f func(v *T)) {
 	t := tokens.Get().(*token)
-	p := &s.parts[t.shard]
-	p.mu.Lock()
-	f(&p.v)
-	p.mu.Unlock()
+	s.parts[t.shard].do(f)
 	tokens.Put(t)
 }
 
 // Each calls f with each part in turn, which nobody else has meanwhile.
 func (s *Value[T]) Each(f func(v *T)) {
 	for i := range s.parts {
-		p := &s.parts[i]
-		p.mu.Lock()
-		f(&p.v)
-		p.mu.Unlock()
+		s.parts[i].do(f)
 	}
 }

@@ -3,8 +3,11 @@ package http1
 import (
 	"bufio"
 	"context"
+	"errors"
 	"io"
 	"net"
+	"net/http"
+	"os"
 	"runtime"
 	"syscall"
 	"testing"
@@ -82,6 +85,34 @@ func TestRequestCountsFromItsComing(t *testing.T) {
 				}
 				readResponse(t, br, "GET")
 			}
+		})
+	}
+}
+
+// The same on a socket, within a read of which requests are served.
+func TestDrainWithinAHeadOnASocket(t *testing.T) {
+	for name, before := range map[string]string{"first": get[:5], "second": get + get[:5]} {
+		t.Run(name, func(t *testing.T) {
+			nc, far := pair(t)
+			conn := sock.Wrap(far).(*sock.Conn)
+			ctx, drain := context.WithCancel(t.Context())
+			ended := make(chan error, 1)
+			go func() {
+				ended <- (&Server{Handler: wire.HandlerFunc(echo)}).ServeConn(ctx, conn, &wire.Conn{})
+			}()
+			_, _ = io.WriteString(nc, before)
+			br := bufio.NewReader(nc)
+			if name == "second" {
+				readResponse(t, br, "GET")
+			}
+			unread(t, conn, func(n int32) bool { return n == 0 }) // what came is read, or about to be
+			drain()
+			_ = nc.SetReadDeadline(time.Now().Add(10 * time.Second))
+			if resp, err := http.ReadResponse(br, nil); err == nil && resp.StatusCode != 408 || errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Errorf("answer %v, %v; want 408", resp, err)
+			}
+			_ = nc.Close()
+			<-ended
 		})
 	}
 }

@@ -6,15 +6,12 @@ import (
 	"errors"
 	"io"
 	"net"
-	"net/http"
-	"os"
 	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"github.com/understudy-proxy/understudy/proxy/sock"
 	"github.com/understudy-proxy/understudy/proxy/wire"
 )
 
@@ -295,33 +292,6 @@ func TestDrainWithinAHead(t *testing.T) {
 				_ = nc.Close()
 				<-ended
 			})
-		})
-	}
-}
-
-// The same on a socket, within a read of which requests are served.
-func TestDrainWithinAHeadOnASocket(t *testing.T) {
-	for name, before := range map[string]string{"first": get[:5], "second": get + get[:5]} {
-		t.Run(name, func(t *testing.T) {
-			nc, far := pair(t)
-			ctx, drain := context.WithCancel(t.Context())
-			ended := make(chan error, 1)
-			go func() {
-				ended <- (&Server{Handler: wire.HandlerFunc(echo)}).ServeConn(ctx, sock.Wrap(far), &wire.Conn{})
-			}()
-			_, _ = io.WriteString(nc, before)
-			br := bufio.NewReader(nc)
-			if name == "second" {
-				readResponse(t, br, "GET")
-			}
-			time.Sleep(10 * time.Millisecond) // so that what came is read, most often: else it ends without an answer
-			drain()
-			_ = nc.SetReadDeadline(time.Now().Add(10 * time.Second))
-			if resp, err := http.ReadResponse(br, nil); err == nil && resp.StatusCode != 408 || errors.Is(err, os.ErrDeadlineExceeded) {
-				t.Errorf("answer %v, %v; want 408", resp, err)
-			}
-			_ = nc.Close()
-			<-ended
 		})
 	}
 }
