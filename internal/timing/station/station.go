@@ -27,13 +27,15 @@ type Station struct {
 	Share float64
 }
 
-// Split parts a demand in the delay before the station and the service in it.
+// Split parts a demand in the delay before the station and the service in it. Where the
+// service is 0 the visit never gets there: it takes no server and waits for none, as an
+// answer from a cache does before a database.
 func (s *Station) Split(demand time.Duration) (delay, service time.Duration) {
-	if s.Share != 0 {
-		service = time.Duration(s.Share * float64(demand))
+	if share := s.share(); share > 0 {
+		service = time.Duration(share * float64(demand))
 		return demand - service, service
 	}
-	delay = min(demand, s.Fixed)
+	delay = min(demand, s.fixed())
 	return delay, demand - delay
 }
 
