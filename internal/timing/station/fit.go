@@ -30,6 +30,10 @@ const (
 	goodScore, warnScore = 0.05, 0.09
 	identifiedFrom       = 2.0
 	mostViolated         = 0.02 // of visits
+	// A station is not identified, either, where one whose capacity is another by more
+	// than alikeCapacity is off by less than rivalFrom times as much. In recordings up to
+	// 40 % of capacity it nearly always is; beyond them the score of such rises steeply.
+	alikeCapacity, rivalFrom = 1.4, 1.5
 
 	// A first search is over all candidates with few visits, a second over the best ones
 	// and their neighbours with more.
@@ -88,7 +92,8 @@ type fitting struct {
 	best   Station
 	score  float64
 	naive  float64
-	reason string // why there is none
+	reason string    // why there is none
+	rival  candidate // the best of another capacity
 }
 
 func fit(r *record, seed uint64) *fitting {
@@ -117,13 +122,14 @@ func fit(r *record, seed uint64) *fitting {
 // candidate is a station with its score.
 type candidate struct {
 	Station
-	score float64
+	score    float64
+	capacity float64
 }
 
 // search finds the best station.
 func (f *fitting) search(coarse *study) {
 	const starts = 3
-	var best []candidate
+	var all, best []candidate
 	for _, kind := range []Discipline{FIFO, PS} {
 		for _, split := range coarse.splits() {
 			s := split
@@ -131,8 +137,13 @@ func (f *fitting) search(coarse *study) {
 			top := candidate{score: math.Inf(1)}
 			for _, c := range coarse.counts {
 				s.Servers = c
-				if score, ok := coarse.score(&s, 1, nil); ok && score < top.score {
-					top = candidate{s, score}
+				score, ok := coarse.score(&s, 1, nil)
+				if !ok {
+					continue
+				}
+				all = append(all, candidate{s, score, coarse.capacity})
+				if score < top.score {
+					top = all[len(all)-1]
 				}
 			}
 			if !math.IsInf(top.score, 1) {
@@ -142,12 +153,13 @@ func (f *fitting) search(coarse *study) {
 	}
 	slices.SortStableFunc(best, func(a, b candidate) int { return compareScores(a.score, b.score) })
 	f.best, f.score = Station{Discipline: FIFO}, math.Inf(1)
-	top := candidate{f.best, f.score}
+	top := candidate{f.best, f.score, 0}
 	for _, c := range best[:min(len(best), starts)] {
 		if c = f.fine.climb(c); c.score < top.score {
 			top = c
 		}
 	}
+	f.rival = f.fine.rival(top, all)
 	// Other draws than those by which it was chosen.
 	const repeats = 5
 	f.best = top.Station
@@ -169,11 +181,12 @@ func compareScores(a, b float64) int {
 
 // climb goes from a candidate to the best of its neighbours until none is better.
 func (s *study) climb(c candidate) candidate {
-	const draws, most = 2, 80
+	const most = 80
 	var ok bool
 	if c.score, ok = s.score(&c.Station, draws, nil); !ok {
 		c.score = math.Inf(1)
 	}
+	c.capacity = s.capacity
 	seen := map[Station]bool{c.Station: true}
 	tried := 0
 	try := func(n Station) bool {
@@ -187,7 +200,7 @@ func (s *study) climb(c candidate) candidate {
 		if !ok || score >= c.score {
 			return false
 		}
-		c = candidate{n, score}
+		c = candidate{n, score, s.capacity}
 		return true
 	}
 	for step := 4; step >= 1; {
@@ -216,6 +229,35 @@ func (s *study) climb(c candidate) candidate {
 	return c
 }
 
+// draws is over how many sets of draws candidates are compared.
+const draws = 2
+
+// rival returns the best of candidates whose capacity is not about that of top. It looks at
+// those on either side that a first search found best.
+func (s *study) rival(top candidate, all []candidate) candidate {
+	const looks = 8
+	best := candidate{score: math.Inf(1)}
+	slices.SortStableFunc(all, func(a, b candidate) int { return compareScores(a.score, b.score) })
+	less, more := 0, 0
+	for _, c := range all {
+		side := &less
+		switch {
+		case c.capacity > top.capacity*alikeCapacity:
+			side = &more
+		case c.capacity >= top.capacity/alikeCapacity:
+			continue
+		}
+		if *side++; *side > looks {
+			continue
+		}
+		if score, ok := s.score(&c.Station, draws, nil); ok && score < best.score {
+			best = candidate{c.Station, score, s.capacity}
+		}
+	}
+	best.score /= max(top.score, math.SmallestNonzeroFloat64)
+	return best
+}
+
 func (f *fitting) result() Result {
 	res := Result{
 		Station: Station{Discipline: FIFO}, Quality: ByLoad, Why: f.reason,
@@ -236,6 +278,9 @@ func (f *fitting) result() Result {
 	switch {
 	case f.best.Servers == 0 || res.Identified < identifiedFrom:
 		res.Why = f.unidentified()
+	case f.rival.score < rivalFrom:
+		res.Why = fmt.Sprintf("the recording does not tell what its upstream can bear: %.3g requests a second are as likely as others; "+
+			"record at higher loads, up to where latency rises", f.rival.capacity)
 	case f.score > warnScore:
 		res.Why = fmt.Sprintf("no station tells these latencies: the best one is off by %.0f %% at loads it was not fitted to, want at most %.0f %%; "+
 			"operations that wait at different places, or a dependency that changed while it was recorded, look like this: record them apart, or for longer",
@@ -250,7 +295,9 @@ func (f *fitting) result() Result {
 	in := &f.best
 	if res.Quality != ByLoad {
 		res.Station = f.best
-		res.Capacity = capacity(f.r, &f.best)
+		x := make([]time.Duration, len(f.r.visits))
+		newBench(f.r).invert(&f.best, x)
+		res.Capacity = f.r.capacity(&f.best, x)
 	} else {
 		in = nil
 	}
@@ -275,10 +322,9 @@ func count(n int, what string) string {
 	return fmt.Sprintf("%d %ss", n, what)
 }
 
-// capacity is servers by the mean time that a visit keeps one.
-func capacity(r *record, s *Station) float64 {
-	x := make([]time.Duration, len(r.visits))
-	newBench(r).invert(s, x)
+// capacity is how many visits a second s can bear, by demands x: servers by the mean time
+// that a visit keeps one; 0 for endless or unknown.
+func (r *record) capacity(s *Station, x []time.Duration) float64 {
 	var busy float64
 	n := 0
 	for i := range x {

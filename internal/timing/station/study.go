@@ -34,6 +34,8 @@ type study struct {
 	sizes   [][]int64
 	sorted  [][]time.Duration
 	cursors []int
+
+	capacity float64 // by the station scored last
 }
 
 type studied struct {
@@ -232,6 +234,7 @@ func (s *study) score(st *Station, repeats int, each func(out []Visit)) (score f
 	if s.bench.invert(st, s.x) > int(mostViolated*float64(len(s.x))) {
 		return math.Inf(1), false
 	}
+	s.capacity = s.r.capacity(st, s.x)
 	s.learn()
 	first := 0
 	if repeats < 0 {
@@ -369,4 +372,45 @@ func (s *study) fallBack() []Visit {
 		}
 	}
 	return out
+}
+
+// errors returns the score of a station for each operation by itself.
+func (s *study) errors(st *Station) map[int]float64 {
+	const repeats = 3
+	width := len(s.levels)
+	recorded, simulated := make([][]time.Duration, s.ops*width), make([][]time.Duration, s.ops*width)
+	names := make([]int, s.ops)
+	take := func(into [][]time.Duration, visits []Visit) {
+		for i := range visits {
+			names[s.op[i]] = s.r.visits[i].Operation
+			if l := s.level[i]; l >= 0 {
+				k := int(s.op[i])*width + int(l)
+				into[k] = append(into[k], visits[i].latency())
+			}
+		}
+	}
+	take(recorded, s.r.visits)
+	if _, ok := s.score(st, -repeats, func(out []Visit) { take(simulated, out) }); !ok {
+		return nil
+	}
+	errors := make(map[int]float64, s.ops)
+	for op, name := range names {
+		var off, weight float64
+		for l := range width {
+			k := op*width + l
+			if len(recorded[k]) == 0 {
+				continue
+			}
+			slices.Sort(recorded[k])
+			slices.Sort(simulated[k])
+			for _, q := range scored {
+				off += s.levels[l].weight * math.Abs(logRatio(timing.Quantile(simulated[k], q), timing.Quantile(recorded[k], q))) / float64(len(scored))
+			}
+			weight += s.levels[l].weight
+		}
+		if weight > 0 {
+			errors[name] = off / weight
+		}
+	}
+	return errors
 }
