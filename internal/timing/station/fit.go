@@ -34,10 +34,13 @@ const (
 	// than alikeCapacity is off by less than rivalFrom times as much. In recordings up to
 	// 40 % of capacity it nearly always is; beyond them the score of such rises steeply.
 	alikeCapacity, rivalFrom = 1.4, 1.5
+	// Nor where the heaviest load was less than this share of the capacity: what lies
+	// beyond is a guess, and it is low where it is wrong.
+	reached = 0.55
 
 	// A first search is over all candidates with few visits, a second over the best ones
 	// and their neighbours with more.
-	coarseVisits, fineVisits = 6000, 24000
+	coarseVisits, fineVisits = 6000, 40000
 )
 
 // Result says which model is in force for visits that share a station.
@@ -275,9 +278,16 @@ func (f *fitting) result() Result {
 			res.Identified = math.MaxFloat64
 		}
 	}
+	x := make([]time.Duration, len(f.r.visits))
+	newBench(f.r).invert(&f.best, x)
+	most := f.r.capacity(&f.best, x)
+	heaviest := s.levels[len(s.levels)-1].rate
 	switch {
 	case f.best.Servers == 0 || res.Identified < identifiedFrom:
 		res.Why = f.unidentified()
+	case heaviest < reached*most:
+		res.Why = fmt.Sprintf("the recording does not tell what its upstream can bear: %.3g requests a second, it seems, but the heaviest load was %.3g; "+
+			"record at higher loads, up to where latency rises", most, heaviest)
 	case f.rival.score < rivalFrom:
 		res.Why = fmt.Sprintf("the recording does not tell what its upstream can bear: %.3g requests a second are as likely as others; "+
 			"record at higher loads, up to where latency rises", f.rival.capacity)
@@ -292,14 +302,10 @@ func (f *fitting) result() Result {
 	default:
 		res.Quality = Good
 	}
-	in := &f.best
+	var in *Station
 	if res.Quality != ByLoad {
-		res.Station = f.best
-		x := make([]time.Duration, len(f.r.visits))
-		newBench(f.r).invert(&f.best, x)
-		res.Capacity = f.r.capacity(&f.best, x)
-	} else {
-		in = nil
+		in = &f.best
+		res.Station, res.Capacity = f.best, most
 	}
 	res.Levels = s.report(in)
 	return res
