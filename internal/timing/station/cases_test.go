@@ -164,18 +164,18 @@ func TestFitHostile(t *testing.T) {
 	for name, v := range map[string][]Visit{
 		"none":        nil,
 		"one":         {{At: 5, First: 7, End: 9}},
-		"all at once": many(3000, func(int) Visit { return Visit{} }),
-		"same":        many(3000, func(int) Visit { return Visit{At: 1, First: 1e6, End: 1e6} }),
-		"no latency":  many(3000, func(i int) Visit { t := time.Duration(i) * 1e6; return Visit{At: t, First: t, End: t} }),
-		"ends first":  many(3000, func(i int) Visit { t := time.Duration(i) * 1e6; return Visit{At: t, First: t - 5, End: t - 9} }),
-		"extremes": many(3000, func(i int) Visit {
+		"all at once": many(500, func(int) Visit { return Visit{} }),
+		"same":        many(500, func(int) Visit { return Visit{At: 1, First: 1e6, End: 1e6} }),
+		"no latency":  many(500, func(i int) Visit { t := time.Duration(i) * 1e6; return Visit{At: t, First: t, End: t} }),
+		"ends first":  many(500, func(i int) Visit { t := time.Duration(i) * 1e6; return Visit{At: t, First: t - 5, End: t - 9} }),
+		"extremes": many(500, func(i int) Visit {
 			return Visit{math.MinInt64 + time.Duration(i), math.MaxInt64, math.MinInt64, uint64(i % 2), -i, math.MaxInt64}
 		}),
-		"backwards": many(3000, func(i int) Visit { t := -time.Duration(i) * 1e6; return Visit{At: t, First: t + 1e7, End: t + 1e7} }),
-		"one source": many(3000, func(i int) Visit {
+		"backwards": many(500, func(i int) Visit { t := -time.Duration(i) * 1e6; return Visit{At: t, First: t + 1e7, End: t + 1e7} }),
+		"one source": many(500, func(i int) Visit {
 			return Visit{At: time.Duration(i) * 10, First: math.MaxInt64, End: math.MaxInt64, Source: 1}
 		}),
-		"own operations": many(3000, func(i int) Visit {
+		"own operations": many(500, func(i int) Visit {
 			t := time.Duration(i) * 1e6
 			return Visit{At: t, First: t + 1e7, End: t + 1e7, Operation: i}
 		}),

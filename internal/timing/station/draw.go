@@ -15,7 +15,7 @@ const alike = 32
 
 // NewDrawer returns a drawer of what visits demanded by the model that r says is in force;
 // of r it needs Station and Quality. The same arguments draw the same. Who asks for an
-// operation that was not recorded gets what any might. It keeps about 10 bytes a visit, and
+// operation that was not recorded gets what any might. It keeps some 25 bytes a visit, and
 // must not be used by two at once.
 func NewDrawer(r Result, visits []Visit, seed uint64) Drawer {
 	if r.Quality == ByLoad {
@@ -99,8 +99,7 @@ type loadDrawer struct {
 	any byLoad
 }
 
-// byLoad has latencies in order of how many were in flight; groups are where each number
-// begins.
+// byLoad has latencies in order of how many were in flight.
 type byLoad struct {
 	latencies []time.Duration
 	inFlight  []int32
