@@ -13,7 +13,7 @@ func TestFitClosed(t *testing.T) {
 	truth := Station{Discipline: FIFO, Servers: 8}
 	var all []Visit
 	for k, n := range []int{4, 9, 16} {
-		v := users(n, 3000/n)
+		v := users(n, 1200/n)
 		x := make([]time.Duration, len(v))
 		for i := range v {
 			v[i].At += time.Duration(i/n) * time.Second // thinks a while, for the think times' sake
@@ -164,18 +164,18 @@ func TestFitHostile(t *testing.T) {
 	for name, v := range map[string][]Visit{
 		"none":        nil,
 		"one":         {{At: 5, First: 7, End: 9}},
-		"all at once": many(500, func(int) Visit { return Visit{} }),
-		"same":        many(500, func(int) Visit { return Visit{At: 1, First: 1e6, End: 1e6} }),
-		"no latency":  many(500, func(i int) Visit { t := time.Duration(i) * 1e6; return Visit{At: t, First: t, End: t} }),
-		"ends first":  many(500, func(i int) Visit { t := time.Duration(i) * 1e6; return Visit{At: t, First: t - 5, End: t - 9} }),
-		"extremes": many(500, func(i int) Visit {
+		"all at once": many(250, func(int) Visit { return Visit{} }),
+		"same":        many(250, func(int) Visit { return Visit{At: 1, First: 1e6, End: 1e6} }),
+		"no latency":  many(250, func(i int) Visit { t := time.Duration(i) * 1e6; return Visit{At: t, First: t, End: t} }),
+		"ends first":  many(250, func(i int) Visit { t := time.Duration(i) * 1e6; return Visit{At: t, First: t - 5, End: t - 9} }),
+		"extremes": many(250, func(i int) Visit {
 			return Visit{math.MinInt64 + time.Duration(i), math.MaxInt64, math.MinInt64, uint64(i % 2), -i, math.MaxInt64}
 		}),
-		"backwards": many(500, func(i int) Visit { t := -time.Duration(i) * 1e6; return Visit{At: t, First: t + 1e7, End: t + 1e7} }),
-		"one source": many(500, func(i int) Visit {
+		"backwards": many(250, func(i int) Visit { t := -time.Duration(i) * 1e6; return Visit{At: t, First: t + 1e7, End: t + 1e7} }),
+		"one source": many(250, func(i int) Visit {
 			return Visit{At: time.Duration(i) * 10, First: math.MaxInt64, End: math.MaxInt64, Source: 1}
 		}),
-		"own operations": many(500, func(i int) Visit {
+		"own operations": many(250, func(i int) Visit {
 			t := time.Duration(i) * 1e6
 			return Visit{At: t, First: t + 1e7, End: t + 1e7, Operation: i}
 		}),
@@ -197,7 +197,7 @@ func TestFitHostile(t *testing.T) {
 
 // The same recording in another order gives the same result.
 func TestFitIsReproducible(t *testing.T) {
-	v := truths[0].record(1, 8*time.Second, .3, .55, .75)
+	v := truths[0].record(1, 4*time.Second, .3, .55, .75)
 	a := Fit(v, 1)
 	slices.Reverse(v)
 	b := Fit(v, 1)

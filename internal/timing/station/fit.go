@@ -28,6 +28,7 @@ const (
 	Fewest = 200
 
 	goodScore, warnScore = 0.05, 0.09
+	grain                = 0.005 // scores below are as good as it
 	identifiedFrom       = 2.0
 	mostViolated         = 0.02 // of visits
 	// A station is not identified, either, where one whose capacity is another by more
@@ -257,7 +258,7 @@ func (s *study) rival(top candidate, all []candidate) candidate {
 			best = candidate{c.Station, score, s.capacity}
 		}
 	}
-	best.score /= max(top.score, math.SmallestNonzeroFloat64)
+	best.score /= max(top.score, grain)
 	return best
 }
 
@@ -272,12 +273,7 @@ func (f *fitting) result() Result {
 	s := f.fine
 	res.Closed = s.r.closed
 	res.Best, res.Score = f.best, f.score
-	if res.Identified = f.naive / f.score; f.score == 0 {
-		res.Identified = 1
-		if f.naive > 0 {
-			res.Identified = math.MaxFloat64
-		}
-	}
+	res.Identified = f.naive / max(f.score, grain)
 	x := make([]time.Duration, len(f.r.visits))
 	newBench(f.r).invert(&f.best, x)
 	most := f.r.capacity(&f.best, x)

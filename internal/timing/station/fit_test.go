@@ -14,7 +14,7 @@ func TestFitHoldsAtLoadsNeverRecorded(t *testing.T) {
 	for _, tr := range truths {
 		t.Run(tr.name, func(t *testing.T) {
 			t.Parallel()
-			v := tr.record(2, 30*time.Second, .3, .55, .75)
+			v := tr.record(2, 15*time.Second, .3, .55, .75)
 			r := Fit(v, 1)
 			if r.Quality == ByLoad {
 				t.Fatalf("no station in force: %s", r.Why)
@@ -22,8 +22,8 @@ func TestFitHoldsAtLoadsNeverRecorded(t *testing.T) {
 			if math.Abs(r.Capacity/tr.capacity-1) > 0.15 {
 				t.Errorf("capacity %.0f, want about %.0f", r.Capacity, tr.capacity)
 			}
-			want := judge(tr.answer, tr.capacity, 1, 30*time.Second)
-			got := judge(model(r, v, 1), tr.capacity, 2, 30*time.Second)
+			want := judge(tr.answer, tr.capacity, 1, 20*time.Second)
+			got := judge(model(r, v, 1), tr.capacity, 2, 20*time.Second)
 			off := got.off(&want)
 			t.Logf("%+v, score %.3f, identified %.1f; off %.2f", r.Station, r.Score, r.Identified, off)
 			for k, name := range []string{"p50 at light loads", "p95 at light loads", "p99 at light loads", "p95 at 0.85", "rate of 64 users", "knee"} {
@@ -37,7 +37,7 @@ func TestFitHoldsAtLoadsNeverRecorded(t *testing.T) {
 
 // A recording that never went beyond 40 % of capacity cannot tell it.
 func TestFitRefusesLightRecordings(t *testing.T) {
-	runs, length := uint64(1), 30*time.Second
+	runs, length := uint64(1), 10*time.Second
 	if os.Getenv("STATION_TABLE") != "" {
 		runs, length = 16, time.Minute
 	}

@@ -12,9 +12,9 @@ func mixed(seed uint64) []Visit {
 	var parts [2][]Visit
 	for k, load := range []float64{.3, .55, .8} {
 		from := time.Duration(k) * 40 * time.Second
-		parts[0] = arrivals(d, parts[0], from, 30*time.Second, load*200)
+		parts[0] = arrivals(d, parts[0], from, 15*time.Second, load*200)
 		// The other way round: the load of one says nothing of the other's.
-		parts[1] = arrivals(d, parts[1], from, 30*time.Second, (1.1-load)*150)
+		parts[1] = arrivals(d, parts[1], from, 15*time.Second, (1.1-load)*150)
 	}
 	pools := []Station{{Discipline: FIFO, Servers: 4}, {Discipline: FIFO, Servers: 6}}
 	var all []Visit
