@@ -22,6 +22,12 @@ type answer struct {
 	// informs are interim responses still to be sent, relative to base.
 	informs []fixtures.Informational
 	base    time.Time
+	// turn says when a recorded answer is due that waits for others; nil for one that does
+	// not. Its recorded times count from base, its first byte came at first: until settled
+	// is set both moments are estimates, see settle. Whoever sets close leaves it there.
+	turn    fixtures.Turn
+	settled bool
+	first   time.Duration
 	// next returns the next part of the body and when it is due, the zero time
 	// for at once. The part is valid until the next call and must not be
 	// changed. It ends with io.EOF; a part may come with it.

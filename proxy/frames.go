@@ -16,8 +16,8 @@ var errCutShort = errors.New("broken off as it was recorded")
 // already come together, except where the recording sent them as separate chunks.
 type frameReader struct {
 	frames   []fixtures.Frame
-	base     time.Time
-	speed    float64 // divides the recorded times; 0 for all at once
+	base     *time.Time // from which they count; it may move until the first is asked for
+	speed    float64    // divides the recorded times; 0 for all at once
 	separate bool
 	cut      bool // the recording ended before the body did
 	left     int64

@@ -81,6 +81,7 @@ type bubble struct {
 	books  *books
 	p      *Pipeline
 	begin  time.Time
+	door   *site
 }
 
 func newBubble(t *testing.T, o Options) *bubble {
@@ -88,12 +89,18 @@ func newBubble(t *testing.T, o Options) *bubble {
 	b := &bubble{t: t, books: newBooks(), begin: time.Now()}
 	o.Observer = b.books
 	b.p = NewPipeline(o)
-	d := &site{Server: &Server{Pipeline: b.p, Observer: b.books}, name: "pipe", to: &url.URL{Scheme: "http", Host: "up.test"}, log: zap.NewNop()}
+	b.door = &site{Server: &Server{Pipeline: b.p, Observer: b.books}, name: "pipe", to: &url.URL{Scheme: "http", Host: "up.test"}, log: zap.NewNop()}
+	return b.another()
+}
+
+// another is one more client of b's door.
+func (b *bubble) another() *bubble {
+	more := *b
 	var ours net.Conn
-	b.client, ours = net.Pipe()
-	b.br = bufio.NewReader(b.client)
-	go d.take(t.Context(), ours) // ends with the client
-	return b
+	more.client, ours = net.Pipe()
+	more.br = bufio.NewReader(more.client)
+	go b.door.take(b.t.Context(), ours) // ends with the client
+	return &more
 }
 
 func (b *bubble) send(raw string) {

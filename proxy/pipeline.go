@@ -203,7 +203,9 @@ func (v *visit) run(ctx context.Context) error {
 		return err
 	}
 	defer a.close()
-	v.replan(a)
+	if err := v.replan(ctx, a); err != nil {
+		return err
+	}
 	if struck, err := v.strike(ctx, a); struck {
 		v.salvage(a)
 		return err

@@ -17,9 +17,12 @@ func (v *visit) plan() {
 
 // replan asks again where a rule depends on the response's head. Words of our
 // own are no response.
-func (v *visit) replan(a *answer) {
+func (v *visit) replan(ctx context.Context, a *answer) error {
 	if !v.x.Plan.NeedsResponse || a.ours {
-		return
+		return nil
+	}
+	if err := v.settle(ctx, a, 0); err != nil { // rules see when it is due
+		return err
 	}
 	before := v.x.Plan.Fired
 	if !a.live {
@@ -27,6 +30,7 @@ func (v *visit) replan(a *answer) {
 	}
 	v.x.Plan = v.p.o.Planner.PlanResponse(v.x)
 	v.fired(before)
+	return nil
 }
 
 // fired writes down the rules that fired, and tells of those not in before.

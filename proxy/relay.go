@@ -17,6 +17,9 @@ import (
 // broken as the plan says.
 func (v *visit) relay(ctx context.Context, a *answer) error {
 	for _, inf := range a.informs {
+		if err := v.settle(ctx, a, a.first-inf.At); err != nil {
+			return err
+		}
 		if err := v.wait(ctx, a.base.Add(inf.At), &v.paced); err != nil {
 			return err
 		}
@@ -55,6 +58,9 @@ func (v *visit) relay(ctx context.Context, a *answer) error {
 
 // due waits until an answer's first byte may go out, or can be made ready: see meet.
 func (v *visit) due(ctx context.Context, a *answer) error {
+	if err := v.settle(ctx, a, 0); err != nil {
+		return err
+	}
 	first, total := v.x.Plan.HoldFirstByte, v.x.Plan.HoldTotal
 	if a.paced && first <= 0 && total <= 0 {
 		return v.appoint(ctx, a.firstDue, &v.paced, false)

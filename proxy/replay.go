@@ -1,6 +1,8 @@
 package proxy
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -8,6 +10,7 @@ import (
 	"time"
 
 	"github.com/understudy-proxy/understudy/fixtures"
+	"github.com/understudy-proxy/understudy/internal/timing"
 	"github.com/understudy-proxy/understudy/proxy/wire"
 )
 
@@ -47,7 +50,7 @@ func (v *visit) play(found *fixtures.Answer) (*answer, error) {
 	}
 	a.next = p.next
 	p.frames = frameReader{
-		frames: resp.Body.Frames, base: a.base, speed: speed, separate: resp.Body.Chunked, cut: resp.Body.CutShort,
+		frames: resp.Body.Frames, base: &a.base, speed: speed, separate: resp.Body.Chunked, cut: resp.Body.CutShort,
 	}
 	if found.Open != nil {
 		src, err := found.Open()
@@ -60,7 +63,56 @@ func (v *visit) play(found *fixtures.Answer) (*answer, error) {
 		p.frames.bytes, p.frames.left = resp.Body.Bytes, int64(len(resp.Body.Bytes))
 	}
 	v.x.Response = fixtures.Response{Proto: resp.Proto, Status: resp.Status, Reason: resp.Reason, Header: resp.Header, Trailer: resp.Trailer}
+	if found.Entrance != nil {
+		a.first = first
+		a.turn = found.Entrance.Enter(a.base, resp.Body.Size, tailOf(found), speed) // last: who holds a can leave it
+	}
 	return a, nil
+}
+
+// tailOf is how long an answer goes on after its first byte.
+func tailOf(found *fixtures.Answer) time.Duration {
+	frames := found.Response.Body.Frames
+	if len(frames) == 0 {
+		return 0
+	}
+	return max(0, frames[len(frames)-1].At-found.FirstByte)
+}
+
+// settle waits until it is known for good when an answer is due that waits for others, or
+// until what comes ahead of it by so much may be due. In between it asks a few times, as
+// the turn tells.
+func (v *visit) settle(ctx context.Context, a *answer, ahead time.Duration) error {
+	for a.turn != nil && !a.settled {
+		now := v.now()
+		at, again := a.turn.Due(now)
+		a.firstDue, a.base = at, at.Add(-a.first)
+		if again.IsZero() {
+			a.settled, a.paced = true, at.After(v.start)
+			return nil
+		}
+		if ahead > 0 {
+			early := at.Add(-ahead)
+			if !early.After(now) {
+				return nil
+			}
+			if early.Before(again) {
+				again = early
+			}
+		}
+		sooner := a.turn.Sooner()
+		_, err := v.sleep(ctx, again, &v.paced, func(ctx context.Context, _ <-chan struct{}, until time.Time) error {
+			err := timing.SleepUntil(ctx, sooner, until)
+			if errors.Is(err, timing.ErrGone) {
+				return nil // it is to be asked again
+			}
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // playing is an answer that is being played, with all it needs. It is pooled,
@@ -91,6 +143,10 @@ func newPlaying() *playing {
 
 // end gives p back. The answer must not be used any more.
 func (p *playing) end() {
+	if turn := p.answer.turn; turn != nil {
+		p.answer.turn = nil
+		turn.Leave(time.Now())
+	}
 	if p.src != nil {
 		_ = p.src.Close() // it was only read
 	}
@@ -100,7 +156,7 @@ func (p *playing) end() {
 
 // speed divides an answer's recorded times; 0 where it comes at once.
 func (v *visit) speed(found *fixtures.Answer) float64 {
-	if !v.p.o.Rhythm && !found.Stub {
+	if !v.p.o.Rhythm && !found.Stub && found.Entrance == nil {
 		return 0
 	}
 	return v.p.o.Speed

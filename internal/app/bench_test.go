@@ -68,15 +68,15 @@ func replayPlayer(b *testing.B, n int) *player {
 			},
 			Times: fixtures.Times{FirstByte: 900 * time.Microsecond, End: time.Millisecond},
 		}
-		if err := builder.Add("bench", x, nil); err != nil {
+		if err := builder.Add("bench", x, nil, 0); err != nil {
 			b.Fatal(err)
 		}
 	}
-	deck, err := match.NewPlayer(builder.Build(), match.Options{})
+	recorded, err := match.NewPlayer(builder.Build(), match.Options{})
 	if err != nil {
 		b.Fatal(err)
 	}
-	return &player{decks: []*match.Player{deck}}
+	return &player{decks: []deck{{Player: recorded}}}
 }
 
 // BenchmarkReplay is all that one replayed exchange costs beside the kernel: HTTP/1.1,

@@ -16,28 +16,52 @@ import (
 	"github.com/understudy-proxy/understudy/fixtures/stub"
 	"github.com/understudy-proxy/understudy/internal/config"
 	"github.com/understudy-proxy/understudy/internal/timing"
+	"github.com/understudy-proxy/understudy/internal/timing/station"
 	"github.com/understudy-proxy/understudy/proxy"
 )
 
 // player answers from cassettes: each has its own settings and its own salt, so
 // each has its own index. The first that has an answer gives it.
 type player struct {
-	decks            []*match.Player
+	decks            []deck
 	exchanges, stubs int
 	local            localPorts // for which there may be an answer
 }
 
 var _ proxy.Responder = (*player)(nil)
 
+// deck is one cassette's player.
+type deck struct {
+	*match.Player
+	// entrances lead to where answers wait for each other, by fixtures.Answer.Model less
+	// one; empty where no timing model is played.
+	entrances []entrance
+}
+
+// entrance leads requests for one operation to its station.
+type entrance struct {
+	live      *station.Live
+	operation int // as the station's Drawer counts
+}
+
+// Enter implements fixtures.Entrance.
+func (e *entrance) Enter(at time.Time, size int64, tail time.Duration, speed float64) fixtures.Turn {
+	return e.live.Enter(at, e.operation, size, tail, speed)
+}
+
 func (p *player) NeedsBody(x *proxy.Exchange) bool {
-	return slices.ContainsFunc(p.decks, func(d *match.Player) bool { return d.NeedsBody(&x.Request) })
+	return slices.ContainsFunc(p.decks, func(d deck) bool { return d.NeedsBody(&x.Request) })
 }
 
 func (p *player) Respond(x *proxy.Exchange) (*fixtures.Answer, error) {
 	var nearest *fixtures.MissError
-	for _, d := range p.decks {
+	for i := range p.decks {
+		d := &p.decks[i]
 		answer, err := d.RespondIn(&x.Room, &x.Request, x.Client)
 		if err == nil {
+			if m := int(answer.Model); m > 0 && m <= len(d.entrances) {
+				answer.Entrance = &d.entrances[m-1] // it is x's own: stubs alone are shared
+			}
 			return answer, nil
 		}
 		miss, ok := errors.AsType[*fixtures.MissError](err)
@@ -88,18 +112,18 @@ func (p *parts) makePlayer() error {
 		for _, w := range c.Warnings {
 			p.log.Warn("cassette: " + w.Error())
 		}
-		ix, err := index(c, p.c.Match, &p.player.local)
+		ix, err := index(c, p.c.Match, &p.player.local, nil)
 		if err != nil {
 			return BadInput(err)
 		}
 		for why, n := range ix.Skipped() {
 			p.log.Warn("not played", zap.String("cassette", path), zap.String("why", why), zap.Int("exchanges", n))
 		}
-		deck, err := p.deck(c, ix)
+		recorded, err := p.deck(c, ix)
 		if err != nil {
 			return BadInput(err)
 		}
-		p.player.decks = append(p.player.decks, deck)
+		p.player.decks = append(p.player.decks, deck{Player: recorded})
 		exchanges, stubs := ix.Len()
 		p.player.exchanges += exchanges
 		p.player.stubs += stubs
@@ -115,8 +139,9 @@ func (p *parts) makePlayer() error {
 const manyStubs = 10_000
 
 // index builds the index of one cassette: recordings and stubs, under its own settings
-// and those of the configuration. What they tell of the loopback is added to local.
-func index(c *cassette.Cassette, more cassette.Match, local *localPorts) (*match.Index, error) {
+// and those of the configuration. What they tell of the loopback is added to local. model
+// gives an exchange's fixtures.Answer.Model; nil where none has one.
+func index(c *cassette.Cassette, more cassette.Match, local *localPorts, model func(x *fixtures.Exchange) int32) (*match.Index, error) {
 	s := match.Settings{Headers: slices.Concat(c.Manifest.Match.Headers, more.Headers)}
 	for _, i := range slices.Concat(c.Manifest.Match.Ignore, more.Ignore) {
 		s.Ignore = append(s.Ignore, match.Ignore(i))
@@ -129,7 +154,11 @@ func index(c *cassette.Cassette, more cassette.Match, local *localPorts) (*match
 		if err != nil {
 			return nil, err
 		}
-		if err := b.Add(c.Name, x, c.OpenBody); err != nil {
+		of := int32(0)
+		if model != nil {
+			of = model(x)
+		}
+		if err := b.Add(c.Name, x, c.OpenBody, of); err != nil {
 			return nil, err
 		}
 		local.addExchange(x)
