@@ -30,7 +30,7 @@ type caller struct {
 func brute(s Station, callers []caller, step float64) []float64 {
 	type job struct {
 		entry, left, first, end float64
-		in, done, gone          bool
+		done, gone              bool
 	}
 	jobs := make([]job, len(callers))
 	out := make([]float64, len(callers))
