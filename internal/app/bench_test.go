@@ -72,7 +72,7 @@ func replayPlayer(b *testing.B, n int) *player {
 			b.Fatal(err)
 		}
 	}
-	deck, err := match.NewPlayer(builder.Build(), match.Options{})
+	deck, err := match.NewPlayer(builder.Build(), nil, match.Options{})
 	if err != nil {
 		b.Fatal(err)
 	}

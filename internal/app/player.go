@@ -92,17 +92,20 @@ func (p *parts) makePlayer() error {
 		if err != nil {
 			return BadInput(err)
 		}
+		stubs, err := stubsOf(c, &p.player.local)
+		if err != nil {
+			return BadInput(err)
+		}
 		for why, n := range ix.Skipped() {
 			p.log.Warn("not played", zap.String("cassette", path), zap.String("why", why), zap.Int("exchanges", n))
 		}
-		deck, err := p.deck(c, ix)
+		deck, err := p.deck(c, ix, stubs)
 		if err != nil {
 			return BadInput(err)
 		}
 		p.player.decks = append(p.player.decks, deck)
-		exchanges, stubs := ix.Len()
-		p.player.exchanges += exchanges
-		p.player.stubs += stubs
+		p.player.exchanges += ix.Len()
+		p.player.stubs += stubs.Len()
 	}
 	if p.player.stubs >= manyStubs {
 		debug.FreeOSMemory()
@@ -114,8 +117,8 @@ func (p *parts) makePlayer() error {
 // their size, is given back at once: the collector would leave it for minutes.
 const manyStubs = 10_000
 
-// index builds the index of one cassette: recordings and stubs, under its own settings
-// and those of the configuration. What they tell of the loopback is added to local.
+// index builds the index of one cassette's recordings, under its own settings and those
+// of the configuration. What they tell of the loopback is added to local.
 func index(c *cassette.Cassette, more cassette.Match, local *localPorts) (*match.Index, error) {
 	s := match.Settings{Headers: slices.Concat(c.Manifest.Match.Headers, more.Headers)}
 	for _, i := range slices.Concat(c.Manifest.Match.Ignore, more.Ignore) {
@@ -134,18 +137,22 @@ func index(c *cassette.Cassette, more cassette.Match, local *localPorts) (*match
 		}
 		local.addExchange(x)
 	}
+	return b.Build(), nil
+}
+
+// stubsOf files the stubs of one cassette, and adds to local what they tell of the loopback.
+func stubsOf(c *cassette.Cassette, local *localPorts) (*match.Stubs, error) {
 	stubs, err := stub.Load(c.Stubs...)
 	if err != nil {
 		return nil, err
 	}
-	b.AddStubs(stubs...)
 	for _, s := range stubs {
 		local.addStub(s)
 	}
-	return b.Build(), nil
+	return match.NewStubs(stubs...), nil
 }
 
-func (p *parts) deck(c *cassette.Cassette, ix *match.Index) (*match.Player, error) {
+func (p *parts) deck(c *cassette.Cassette, ix *match.Index, stubs *match.Stubs) (*match.Player, error) {
 	redactors, err := c.Redactors()
 	if err != nil {
 		return nil, err
@@ -154,7 +161,7 @@ func (p *parts) deck(c *cassette.Cassette, ix *match.Index) (*match.Player, erro
 	for _, r := range redactors {
 		o.Redact = append(o.Redact, r.Request)
 	}
-	return match.NewPlayer(ix, o)
+	return match.NewPlayer(ix, stubs, o)
 }
 
 // empirical gives rules the latencies that a cassette recorded for an operation,
