@@ -98,6 +98,9 @@ func (p *parts) status() admin.Status {
 	if text := p.state.rulesError.Load(); text != nil {
 		s.RulesError = *text
 	}
+	if text := p.state.stubsError.Load(); text != nil {
+		s.StubsError = *text
+	}
 	return s
 }
 

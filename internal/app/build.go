@@ -52,6 +52,7 @@ type parts struct {
 	places    []rules.Place
 	rulesOpts rules.Options
 	player    *player
+	stubFiles stubFiles // the player's
 	recorder  *recorder.Recorder
 	transport *upstream.Transport
 	authority func() (*ca.Authority, error) // loads or makes it at the first call

@@ -252,12 +252,12 @@ func (c *Checked) cassette(path string) {
 		c.fail(err)
 		return
 	}
-	stubs, err := stubsOf(opened, &localPorts{})
+	stubs, err := stub.Load(opened.Stubs...)
 	if err != nil {
 		c.fail(err)
 		return
 	}
-	c.Note = plural(ix.Len(), "exchange") + ", " + plural(stubs.Len(), "stub")
+	c.Note = plural(ix.Len(), "exchange") + ", " + plural(len(stubs), "stub")
 	if info, err := os.Stat(path); err != nil || !info.IsDir() {
 		return
 	}

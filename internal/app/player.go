@@ -3,8 +3,8 @@ package app
 import (
 	"errors"
 	"fmt"
-	"runtime/debug"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -13,7 +13,6 @@ import (
 	"github.com/understudy-proxy/understudy/fixtures/cassette"
 	"github.com/understudy-proxy/understudy/fixtures/match"
 	"github.com/understudy-proxy/understudy/fixtures/place"
-	"github.com/understudy-proxy/understudy/fixtures/stub"
 	"github.com/understudy-proxy/understudy/internal/config"
 	"github.com/understudy-proxy/understudy/internal/timing"
 	"github.com/understudy-proxy/understudy/proxy"
@@ -22,21 +21,41 @@ import (
 // player answers from cassettes: each has its own settings and its own salt, so
 // each has its own index. The first that has an answer gives it.
 type player struct {
-	decks            []*match.Player
-	exchanges, stubs int
-	local            localPorts // for which there may be an answer
+	exchanges int
+	recorded  localPorts // for which there may be a recording
+	now       atomic.Pointer[cast]
 }
 
 var _ proxy.Responder = (*player)(nil)
 
-func (p *player) NeedsBody(x *proxy.Exchange) bool {
-	return slices.ContainsFunc(p.decks, func(d *match.Player) bool { return d.NeedsBody(&x.Request) })
+// cast is what plays. It does not change: with other stubs there is another one.
+type cast struct {
+	decks []deck
+	stubs int
 }
 
+// deck is one cassette's player.
+type deck struct {
+	*match.Player
+	local localPorts // for which a stub may have an answer
+}
+
+// NeedsBody implements proxy.Responder.
+func (p *player) NeedsBody(x *proxy.Exchange) bool {
+	c := p.now.Load()
+	x.Asked = c
+	return slices.ContainsFunc(c.decks, func(d deck) bool { return d.NeedsBody(&x.Request) })
+}
+
+// Respond implements proxy.Responder.
 func (p *player) Respond(x *proxy.Exchange) (*fixtures.Answer, error) {
+	c, asked := x.Asked.(*cast)
+	if !asked {
+		c = p.now.Load()
+	}
 	var nearest *fixtures.MissError
-	for _, d := range p.decks {
-		answer, err := d.RespondIn(&x.Room, &x.Request, x.Client)
+	for i := range c.decks {
+		answer, err := c.decks[i].RespondIn(&x.Room, &x.Request, x.Client)
 		if err == nil {
 			return answer, nil
 		}
@@ -54,11 +73,16 @@ func (p *player) Respond(x *proxy.Exchange) (*fixtures.Answer, error) {
 	return nil, nearest
 }
 
+// mayAnswerOn reports whether there may be an answer on a port of the loopback.
+func (p *player) mayAnswerOn(port string) bool {
+	return p.recorded.has(port) || slices.ContainsFunc(p.now.Load().decks, func(d deck) bool { return d.local.has(port) })
+}
+
 // reset puts all scenarios and sequences back to their start and returns how many
 // scenarios there are.
 func (p *player) reset() int {
 	n := 0
-	for _, d := range p.decks {
+	for _, d := range p.now.Load().decks {
 		n += len(d.Scenarios())
 		d.Reset()
 	}
@@ -68,11 +92,14 @@ func (p *player) reset() int {
 // unused lists what never answered.
 func (p *player) unused() []string {
 	var out []string
-	for _, d := range p.decks {
+	for _, d := range p.now.Load().decks {
 		out = append(out, d.Unused()...)
 	}
 	return out
 }
+
+// size is how many exchanges and stubs there are.
+func (p *player) size() (exchanges, stubs int) { return p.exchanges, p.now.Load().stubs }
 
 // makePlayer loads the cassettes of a replay.
 func (p *parts) makePlayer() error {
@@ -80,42 +107,42 @@ func (p *parts) makePlayer() error {
 		return nil // one file may serve record and replay
 	}
 	p.player = &player{}
+	c := &cast{}
 	for _, path := range p.c.Cassettes {
-		c, err := cassette.Open(path)
+		d, err := p.open(path)
 		if err != nil {
 			return BadInput(err)
 		}
-		for _, w := range c.Warnings {
-			p.log.Warn("cassette: " + w.Error())
-		}
-		ix, err := index(c, p.c.Match, &p.player.local)
-		if err != nil {
-			return BadInput(err)
-		}
-		stubs, err := stubsOf(c, &p.player.local)
-		if err != nil {
-			return BadInput(err)
-		}
-		for why, n := range ix.Skipped() {
-			p.log.Warn("not played", zap.String("cassette", path), zap.String("why", why), zap.Int("exchanges", n))
-		}
-		deck, err := p.deck(c, ix, stubs)
-		if err != nil {
-			return BadInput(err)
-		}
-		p.player.decks = append(p.player.decks, deck)
-		p.player.exchanges += ix.Len()
-		p.player.stubs += stubs.Len()
+		c.decks = append(c.decks, d)
 	}
-	if p.player.stubs >= manyStubs {
-		debug.FreeOSMemory()
-	}
-	return nil
+	p.player.now.Store(c)
+	return BadInput(p.stubFiles.load(p.player))
 }
 
-// manyStubs is from how many stubs on what reading them left behind, eighty times
-// their size, is given back at once: the collector would leave it for minutes.
-const manyStubs = 10_000
+// open makes a cassette's deck, as yet without stubs.
+func (p *parts) open(path string) (deck, error) {
+	c, err := cassette.Open(path)
+	if err != nil {
+		return deck{}, err
+	}
+	for _, w := range c.Warnings {
+		p.log.Warn("cassette: " + w.Error())
+	}
+	ix, err := index(c, p.c.Match, &p.player.recorded)
+	if err != nil {
+		return deck{}, err
+	}
+	for why, n := range ix.Skipped() {
+		p.log.Warn("not played", zap.String("cassette", path), zap.String("why", why), zap.Int("exchanges", n))
+	}
+	recorded, err := p.deck(c, ix)
+	if err != nil {
+		return deck{}, err
+	}
+	p.player.exchanges += ix.Len()
+	p.stubFiles.add(c)
+	return deck{Player: recorded}, nil
+}
 
 // index builds the index of one cassette's recordings, under its own settings and those
 // of the configuration. What they tell of the loopback is added to local.
@@ -140,19 +167,7 @@ func index(c *cassette.Cassette, more cassette.Match, local *localPorts) (*match
 	return b.Build(), nil
 }
 
-// stubsOf files the stubs of one cassette, and adds to local what they tell of the loopback.
-func stubsOf(c *cassette.Cassette, local *localPorts) (*match.Stubs, error) {
-	stubs, err := stub.Load(c.Stubs...)
-	if err != nil {
-		return nil, err
-	}
-	for _, s := range stubs {
-		local.addStub(s)
-	}
-	return match.NewStubs(stubs...), nil
-}
-
-func (p *parts) deck(c *cassette.Cassette, ix *match.Index, stubs *match.Stubs) (*match.Player, error) {
+func (p *parts) deck(c *cassette.Cassette, ix *match.Index) (*match.Player, error) {
 	redactors, err := c.Redactors()
 	if err != nil {
 		return nil, err
@@ -161,7 +176,7 @@ func (p *parts) deck(c *cassette.Cassette, ix *match.Index, stubs *match.Stubs) 
 	for _, r := range redactors {
 		o.Redact = append(o.Redact, r.Request)
 	}
-	return match.NewPlayer(ix, stubs, o)
+	return match.NewPlayer(ix, nil, o)
 }
 
 // empirical gives rules the latencies that a cassette recorded for an operation,

@@ -43,8 +43,11 @@ func Sum(data []byte) uint64 { return timing.MixString(0, string(data)) }
 // SumOfSize is a Named's whose Size is set.
 func SumOfSize(n int64) uint64 { return timing.Mix(0, uint64(n)) }
 
+// Changed reports whether the file is another than the one that was read.
+func (n Named) Changed() bool { return n.now() != n.Sum }
+
 // now is n's Sum as its file is now. Gone is a change, too.
-func (n *Named) now() uint64 {
+func (n Named) now() uint64 {
 	if n.Size {
 		info, err := os.Stat(n.Path)
 		if err != nil {
