@@ -22,6 +22,9 @@ type Exchange struct {
 	// Stub is set where an Answer was a stub's. Source tells as much, but in a line of
 	// memory that is seldom in the caches where there are many.
 	Stub bool
+	// Asked is the Responder's, who may keep there what its NeedsBody looked at: its
+	// answer is to be found in the same.
+	Asked any
 	// Room is where the Responder may make its answer.
 	Room fixtures.Room
 	// Miss is set where replay had no answer.

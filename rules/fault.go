@@ -11,6 +11,7 @@ import (
 
 	"github.com/understudy-proxy/understudy/fixtures"
 	"github.com/understudy-proxy/understudy/internal/timing"
+	"github.com/understudy-proxy/understudy/internal/watch"
 )
 
 // errorCodes are HTTP/2's. Source: RFC 9113, 7.
@@ -122,7 +123,7 @@ func (r *reader) faultStatus(u *rule, kind entry, with map[string]entry) {
 			if f.Body, err = os.ReadFile(path); err != nil {
 				return fmt.Errorf("read %s: %s", path, reason(err))
 			}
-			r.bodyFiles = append(r.bodyFiles, bodyFile{path, timing.MixString(0, string(f.Body))})
+			r.bodyFiles = append(r.bodyFiles, watch.Named{Path: path, Sum: watch.Sum(f.Body)})
 			u.digest = timing.MixString(u.digest, string(f.Body))
 			return nil
 		})

@@ -11,6 +11,7 @@ import (
 	"github.com/goccy/go-yaml/ast"
 
 	"github.com/understudy-proxy/understudy/fixtures/place"
+	"github.com/understudy-proxy/understudy/internal/watch"
 )
 
 // reader takes one file's YAML apart and gathers what is wrong with it.
@@ -21,7 +22,7 @@ type reader struct {
 	anchors map[string]ast.Node
 	errs    place.List
 	// bodyFiles are the files that rules name for bodies.
-	bodyFiles []bodyFile
+	bodyFiles []watch.Named
 }
 
 func (r *reader) fail(n ast.Node, hint, format string, args ...any) {

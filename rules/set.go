@@ -2,18 +2,14 @@ package rules
 
 import (
 	"errors"
-	"fmt"
-	"hash/fnv"
 	"io/fs"
-	"os"
 	"path/filepath"
-	"slices"
-	"strings"
 
 	"github.com/goccy/go-yaml/ast"
 
 	"github.com/understudy-proxy/understudy/fixtures/place"
 	"github.com/understudy-proxy/understudy/internal/timing"
+	"github.com/understudy-proxy/understudy/internal/watch"
 )
 
 // Options is what Parse and Load need beside the text.
@@ -40,14 +36,8 @@ type Set struct {
 	// masks by position, for the engine's passes
 	requests, responses, bodies members
 	door, names                 []int
-	bodyFiles                   []bodyFile
-	digest                      uint64 // of all sources, to tell whether a reading is new
-}
-
-// bodyFile is a file that a rule answers with; it is part of the rules.
-type bodyFile struct {
-	path string
-	sum  uint64 // of its content when it was read
+	bodyFiles                   []watch.Named // that rules answer with: they are part of them
+	digest                      uint64        // of all sources, to tell whether a reading is new
 }
 
 // Len is the number of rules, disabled ones included.
@@ -154,39 +144,30 @@ type Place struct {
 // Load is Parse of the files and folders at places. A file that cannot be read is a
 // *place.Error.
 func Load(places []Place, opts Options) (*Set, error) {
-	sources, err := read(places)
+	files, err := watch.Read(what, watched(places))
 	if err != nil {
 		return nil, err
 	}
-	return Parse(sources, opts)
+	return Parse(sourcesOf(files, places), opts)
 }
 
-// read reads the files at places.
-func read(places []Place) ([]Source, error) {
-	var sources []Source
-	for _, p := range places {
-		paths := []string{p.Path}
-		switch info, err := os.Stat(p.Path); {
-		case err != nil: // told below
-		case info.IsDir():
-			if paths, err = ruleFiles(p.Path); err != nil {
-				return nil, err
-			}
-		case info.Mode()&fs.ModeNamedPipe != 0:
-			return nil, &place.Error{
-				File: p.Path, Msg: "read rules: want a file or a folder, got a pipe",
-				Hint: "rules are read again when they change, and a pipe can be read once: save them in a file",
-			}
-		}
-		for _, path := range paths {
-			data, err := os.ReadFile(path)
-			if err != nil {
-				return nil, &place.Error{File: path, Msg: "read rules: " + reason(err)}
-			}
-			sources = append(sources, Source{path, data, p.Shared})
-		}
+// what is in the files, for errors.
+const what = "rules"
+
+func watched(places []Place) []watch.Place {
+	out := make([]watch.Place, len(places))
+	for i, p := range places {
+		out[i] = watch.Place{Path: p.Path}
 	}
-	return sources, nil
+	return out
+}
+
+func sourcesOf(files []watch.File, places []Place) []Source {
+	out := make([]Source, len(files))
+	for i, f := range files {
+		out[i] = Source{f.Name, f.Data, places[f.Place].Shared}
+	}
+	return out
 }
 
 // reason is err without the path, which its place gives.
@@ -198,35 +179,10 @@ func reason(err error) string {
 	return err.Error()
 }
 
-// ruleFiles lists a folder's rule files.
-func ruleFiles(dir string) ([]string, error) {
-	items, err := os.ReadDir(dir)
-	if err != nil {
-		return nil, &place.Error{File: dir, Msg: "read rules: " + reason(err)}
-	}
-	var paths []string
-	for _, item := range items { // sorted by name
-		if !isRuleFile(item.Name()) {
-			continue
-		}
-		path := filepath.Join(dir, item.Name())
-		if info, err := os.Stat(path); err == nil && info.IsDir() {
-			continue
-		}
-		paths = append(paths, path)
-	}
-	return paths, nil
-}
-
-func isRuleFile(name string) bool {
-	return !strings.HasPrefix(name, ".") && slices.Contains([]string{".yaml", ".yml"}, filepath.Ext(name))
-}
-
 func digestOf(sources []Source) uint64 {
-	h := fnv.New64a()
-	for _, s := range sources {
-		fmt.Fprintf(h, "%q %d ", s.Name, len(s.Data))
-		h.Write(s.Data)
+	files := make([]watch.File, len(sources))
+	for i, s := range sources {
+		files[i] = watch.File{Name: s.Name, Data: s.Data}
 	}
-	return h.Sum64()
+	return watch.Digest(files)
 }

@@ -11,7 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/fsnotify/fsnotify"
 	"go.uber.org/goleak"
 
 	"github.com/understudy-proxy/understudy/fixtures/place"
@@ -26,7 +25,7 @@ type watching struct {
 	reports chan Reload
 }
 
-func watch(t testing.TB, paths ...string) *watching {
+func watchRules(t testing.TB, paths ...string) *watching {
 	t.Helper()
 	return watchBeside(t, nil, paths...)
 }
@@ -111,7 +110,7 @@ func must(t testing.TB, err error) {
 func TestReloadOfAFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "rules.yaml")
 	write(t, path, rulesText("a"))
-	w := watch(t, path)
+	w := watchRules(t, path)
 
 	write(t, path, rulesText("a", "b")) // truncates and writes
 	w.live("a", "b")
@@ -135,7 +134,7 @@ func TestReloadOfAFile(t *testing.T) {
 func TestBrokenFileIsRefused(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "rules.yaml")
 	write(t, path, rulesText("a"))
-	w := watch(t, path)
+	w := watchRules(t, path)
 	write(t, path, "rules:\n  - {name: b, when: request.methd == \"GET\", delay: 1ms}\n")
 	r := w.next()
 	if r.Err == nil || !strings.Contains(place.Detail(r.Err), "rules.yaml:2:29: when: request has no \"methd\"") {
@@ -187,7 +186,7 @@ func TestVanishedFileComesBack(t *testing.T) {
 	must(t, os.Mkdir(dir, 0o755))
 	path := filepath.Join(dir, "rules.yaml")
 	write(t, path, rulesText("a"))
-	w := watch(t, path)
+	w := watchRules(t, path)
 	must(t, os.RemoveAll(dir))
 	if r := w.next(); r.Err == nil || !strings.Contains(r.Err.Error(), "no such file") {
 		t.Fatalf("reported %+v, want that the file is gone", r)
@@ -208,11 +207,11 @@ func TestVanishedFileComesBack(t *testing.T) {
 func TestHalfWrittenFileIsNotAccepted(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "rules.yaml")
 	write(t, path, rulesText("a"))
-	w := watch(t, path)
+	w := watchRules(t, path)
 	for i := range 5 {
 		f, err := os.OpenFile(path, os.O_WRONLY|os.O_TRUNC, 0)
 		must(t, err)
-		timer := time.NewTimer(2 * settle) // longer than it takes to settle
+		timer := time.NewTimer(40 * time.Millisecond) // longer than it takes to settle
 		<-timer.C
 		name := fmt.Sprint("n", i)
 		_, err = f.WriteString(rulesText(name))
@@ -232,7 +231,7 @@ func TestReloadOfAFolder(t *testing.T) {
 	write(t, filepath.Join(dir, "1.yaml"), rulesText("a"))
 	write(t, filepath.Join(dir, ".hidden.yaml"), "broken: [")
 	write(t, filepath.Join(dir, "notes.txt"), "broken: [")
-	w := watch(t, dir)
+	w := watchRules(t, dir)
 	write(t, filepath.Join(dir, "2.yml"), rulesText("b"))
 	w.live("a", "b")
 	must(t, os.Remove(filepath.Join(dir, "1.yaml")))
@@ -251,7 +250,7 @@ func TestReplacedFolder(t *testing.T) {
 	must(t, os.Mkdir(next, 0o755))
 	write(t, filepath.Join(dir, "r.yaml"), rulesText("a"))
 	write(t, filepath.Join(next, "r.yaml"), rulesText("b"))
-	w := watch(t, dir)
+	w := watchRules(t, dir)
 	must(t, os.Rename(dir, filepath.Join(root, "old")))
 	must(t, os.Rename(next, dir))
 	w.live("b")
@@ -275,7 +274,7 @@ func TestConfigMapSwap(t *testing.T) {
 		if !whole {
 			path = filepath.Join(dir, "rules.yaml")
 		}
-		w := watch(t, path)
+		w := watchRules(t, path)
 		publish("..2024_2", "b")
 		must(t, os.RemoveAll(filepath.Join(dir, "..2024_1")))
 		w.live("b")
@@ -291,7 +290,7 @@ func TestReloadOfABodyFile(t *testing.T) {
 	path, body := filepath.Join(dir, "rules.yaml"), filepath.Join(dir, "busy.json")
 	write(t, body, "one")
 	write(t, path, "rules:\n  - {name: a, fault: {status: 503, body_file: busy.json}}\n")
-	w := watch(t, path)
+	w := watchRules(t, path)
 	write(t, body, "two")
 	for {
 		r := w.next()
@@ -329,32 +328,11 @@ func TestChangeBeforeRun(t *testing.T) {
 	must(t, <-done)
 }
 
-// Where the system cannot notify, files are looked at, and that is said.
-func TestPollingIsTheFallback(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "rules.yaml")
-	write(t, path, rulesText("a"))
-	w := &watching{t, NewEngine(1, nil), make(chan Reload, 100)}
-	watcher := NewWatcher(w.engine, []Place{{Path: path}}, Options{}, func(r Reload) { w.reports <- r })
-	watcher.listen = func() (*fsnotify.Watcher, error) { return nil, errors.New("no more watches") }
-	watcher.every = 10 * time.Millisecond
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error)
-	go func() { done <- watcher.Run(ctx) }() // ended by cancel below
-	if r := w.next(); !strings.Contains(r.Notice, "cannot be watched (no more watches): looking at them every 10ms") {
-		t.Errorf("reported %+v, want a notice", r)
-	}
-	w.live("a")
-	write(t, path, rulesText("b"))
-	w.live("b")
-	cancel()
-	must(t, <-done)
-}
-
 // BenchmarkReload measures from the save to the moment the rules are live.
 func BenchmarkReload(b *testing.B) {
 	path := filepath.Join(b.TempDir(), "rules.yaml")
 	write(b, path, rulesText("a"))
-	w := watch(b, path)
+	w := watchRules(b, path)
 	i := 0
 	for b.Loop() {
 		i++

@@ -122,7 +122,7 @@ func newShapeSet() *cobra.Command {
 	cmd.Flags().StringVar(&down, "down", "", "conditions toward the link's user, `SPEC`")
 	cmd.Flags().StringVar(&up, "up", "", "conditions from the link's user, `SPEC`")
 	cmd.Flags().StringArrayVar(&to, "to", nil, "shape some destinations on their own: `DEST=SPEC`, such as 10.0.0.0/8:5432=delay=80ms (repeatable)")
-	cmd.Flags().StringSliceVar(&profiles, "profiles", nil, "read profiles of your own from `FILE` (repeatable)")
+	cmd.Flags().StringArrayVar(&profiles, "profiles", nil, "read profiles of your own from `FILE` (repeatable)")
 	cmd.Flags().DurationVar(&span, "for", defaultLease, "restore after this `TIME`; 0 for never")
 	cmd.Flags().BoolVar(&hold, "hold", false, "stay, and restore when this command ends")
 	cmd.Flags().BoolVar(&keepGSO, "keep-gso", false, "leave segmentation to the link: faster, but packets are lost in super-packets")

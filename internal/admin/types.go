@@ -21,6 +21,7 @@ type Status struct {
 	Lossy         bool       `json:"lossy"`       // whether the recording misses anything
 	Chaos         bool       `json:"chaos"`       // false when all rules are switched off
 	RulesError    string     `json:"rules_error"` // why the last change was refused; "" if it was not
+	StubsError    string     `json:"stubs_error"` // likewise
 }
 
 // Listener is an open front door.

@@ -2,6 +2,8 @@ package app
 
 import (
 	"errors"
+	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -28,6 +30,9 @@ func (p *parts) makeAdmin() error {
 		Ledger: func() any { return p.books.ledger.Snapshot() }, Exchanges: p.books.exchanges, Misses: p.books.missed,
 		Rules: switches{p.engine}, Link: p.linkNow, ResetScenarios: p.resetScenarios, Log: p.log,
 	})
+	if _, socket := errors.AsType[*net.OpError](err); socket {
+		err = fmt.Errorf("%w\nhint: %s", err, listenHint(err))
+	}
 	if err != nil {
 		return Setup(err)
 	}
@@ -97,6 +102,9 @@ func (p *parts) status() admin.Status {
 	}
 	if text := p.state.rulesError.Load(); text != nil {
 		s.RulesError = *text
+	}
+	if text := p.state.stubsError.Load(); text != nil {
+		s.StubsError = *text
 	}
 	return s
 }

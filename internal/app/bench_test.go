@@ -72,11 +72,13 @@ func replayPlayer(b *testing.B, n int) *player {
 			b.Fatal(err)
 		}
 	}
-	recorded, err := match.NewPlayer(builder.Build(), match.Options{})
+	played, err := match.NewPlayer(builder.Build(), nil, match.Options{})
 	if err != nil {
 		b.Fatal(err)
 	}
-	return &player{decks: []deck{{Player: recorded}}}
+	p := &player{}
+	p.now.Store(&cast{decks: []deck{{Player: played}}})
+	return p
 }
 
 // BenchmarkReplay is all that one replayed exchange costs beside the kernel: HTTP/1.1,

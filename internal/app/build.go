@@ -52,6 +52,7 @@ type parts struct {
 	places    []rules.Place
 	rulesOpts rules.Options
 	player    *player
+	stubFiles stubFiles // the player's
 	recorder  *recorder.Recorder
 	transport *upstream.Transport
 	authority func() (*ca.Authority, error) // loads or makes it at the first call
@@ -330,14 +331,18 @@ func listenError(l config.Listener, err error) error {
 	if err == nil {
 		return nil
 	}
-	hint := "port 0 picks a free one"
+	return Setup(fmt.Errorf("listen %s: %w\nhint: %s", l, err, listenHint(err)))
+}
+
+// listenHint is what mends a socket that could not be opened.
+func listenHint(err error) string {
 	switch {
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
-		hint = "the address is none of this machine's: 127.0.0.1 is, or 0.0.0.0 for all that it has"
+		return "the address is none of this machine's: 127.0.0.1 is, or 0.0.0.0 for all that it has"
 	case errors.Is(err, fs.ErrPermission):
-		hint = "ports below 1024 need root or CAP_NET_BIND_SERVICE: take a higher one"
+		return "ports below 1024 need root or CAP_NET_BIND_SERVICE: take a higher one"
 	}
-	return Setup(fmt.Errorf("listen %s: %w\nhint: %s", l, err, hint))
+	return "port 0 picks a free one"
 }
 
 func (p *parts) makeRecorder() error {

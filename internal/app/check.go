@@ -252,8 +252,12 @@ func (c *Checked) cassette(path string) {
 		c.fail(err)
 		return
 	}
-	exchanges, stubs := ix.Len()
-	c.Note = plural(exchanges, "exchange") + ", " + plural(stubs, "stub")
+	stubs, err := stub.Load(opened.Stubs...)
+	if err != nil {
+		c.fail(err)
+		return
+	}
+	c.Note = plural(ix.Len(), "exchange") + ", " + plural(len(stubs), "stub")
 	if info, err := os.Stat(path); err != nil || !info.IsDir() {
 		return
 	}

@@ -147,7 +147,7 @@ func (p *parts) reachable(ctx context.Context, conn gateway.Connection) gateway.
 	switch {
 	case !p.replays():
 		return gateway.IfListening(ctx, conn)
-	case !conn.Loopback, p.player == nil, p.player.local.has(strconv.Itoa(int(conn.To.Port()))):
+	case !conn.Loopback, p.player == nil, p.player.mayAnswerOn(strconv.Itoa(int(conn.To.Port()))):
 		return gateway.Admit
 	case p.c.OnMiss == config.MissFail:
 		return gateway.Refuse

@@ -3,8 +3,8 @@ package app
 import (
 	"errors"
 	"fmt"
-	"runtime/debug"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -13,7 +13,6 @@ import (
 	"github.com/understudy-proxy/understudy/fixtures/cassette"
 	"github.com/understudy-proxy/understudy/fixtures/match"
 	"github.com/understudy-proxy/understudy/fixtures/place"
-	"github.com/understudy-proxy/understudy/fixtures/stub"
 	"github.com/understudy-proxy/understudy/internal/config"
 	"github.com/understudy-proxy/understudy/internal/timing"
 	"github.com/understudy-proxy/understudy/internal/timing/station"
@@ -23,16 +22,23 @@ import (
 // player answers from cassettes: each has its own settings and its own salt, so
 // each has its own index. The first that has an answer gives it.
 type player struct {
-	decks            []deck
-	exchanges, stubs int
-	local            localPorts // for which there may be an answer
+	exchanges int
+	recorded  localPorts // for which there may be a recording
+	now       atomic.Pointer[cast]
 }
 
 var _ proxy.Responder = (*player)(nil)
 
+// cast is what plays. It does not change: with other stubs there is another one.
+type cast struct {
+	decks []deck
+	stubs int
+}
+
 // deck is one cassette's player.
 type deck struct {
 	*match.Player
+	local localPorts // for which a stub may have an answer
 	// entrances lead to where answers wait for each other, by fixtures.Answer.Model less
 	// one; empty where no timing model is played.
 	entrances []entrance
@@ -49,14 +55,22 @@ func (e *entrance) Enter(at time.Time, size int64, tail time.Duration, speed flo
 	return e.live.Enter(at, e.operation, size, tail, speed)
 }
 
+// NeedsBody implements proxy.Responder.
 func (p *player) NeedsBody(x *proxy.Exchange) bool {
-	return slices.ContainsFunc(p.decks, func(d deck) bool { return d.NeedsBody(&x.Request) })
+	c := p.now.Load()
+	x.Asked = c
+	return slices.ContainsFunc(c.decks, func(d deck) bool { return d.NeedsBody(&x.Request) })
 }
 
+// Respond implements proxy.Responder.
 func (p *player) Respond(x *proxy.Exchange) (*fixtures.Answer, error) {
+	c, asked := x.Asked.(*cast)
+	if !asked {
+		c = p.now.Load()
+	}
 	var nearest *fixtures.MissError
-	for i := range p.decks {
-		d := &p.decks[i]
+	for i := range c.decks {
+		d := &c.decks[i]
 		answer, err := d.RespondIn(&x.Room, &x.Request, x.Client)
 		if err == nil {
 			if m := int(answer.Model); m > 0 && m <= len(d.entrances) {
@@ -78,11 +92,16 @@ func (p *player) Respond(x *proxy.Exchange) (*fixtures.Answer, error) {
 	return nil, nearest
 }
 
+// mayAnswerOn reports whether there may be an answer on a port of the loopback.
+func (p *player) mayAnswerOn(port string) bool {
+	return p.recorded.has(port) || slices.ContainsFunc(p.now.Load().decks, func(d deck) bool { return d.local.has(port) })
+}
+
 // reset puts all scenarios and sequences back to their start and returns how many
 // scenarios there are.
 func (p *player) reset() int {
 	n := 0
-	for _, d := range p.decks {
+	for _, d := range p.now.Load().decks {
 		n += len(d.Scenarios())
 		d.Reset()
 	}
@@ -92,11 +111,14 @@ func (p *player) reset() int {
 // unused lists what never answered.
 func (p *player) unused() []string {
 	var out []string
-	for _, d := range p.decks {
+	for _, d := range p.now.Load().decks {
 		out = append(out, d.Unused()...)
 	}
 	return out
 }
+
+// size is how many exchanges and stubs there are.
+func (p *player) size() (exchanges, stubs int) { return p.exchanges, p.now.Load().stubs }
 
 // makePlayer loads the cassettes of a replay.
 func (p *parts) makePlayer() error {
@@ -104,43 +126,46 @@ func (p *parts) makePlayer() error {
 		return nil // one file may serve record and replay
 	}
 	p.player = &player{}
+	c := &cast{}
 	for _, path := range p.c.Cassettes {
-		c, err := cassette.Open(path)
+		d, err := p.open(path)
 		if err != nil {
 			return BadInput(err)
 		}
-		for _, w := range c.Warnings {
-			p.log.Warn("cassette: " + w.Error())
-		}
-		ix, err := index(c, p.c.Match, &p.player.local, nil)
-		if err != nil {
-			return BadInput(err)
-		}
-		for why, n := range ix.Skipped() {
-			p.log.Warn("not played", zap.String("cassette", path), zap.String("why", why), zap.Int("exchanges", n))
-		}
-		recorded, err := p.deck(c, ix)
-		if err != nil {
-			return BadInput(err)
-		}
-		p.player.decks = append(p.player.decks, deck{Player: recorded})
-		exchanges, stubs := ix.Len()
-		p.player.exchanges += exchanges
-		p.player.stubs += stubs
+		c.decks = append(c.decks, d)
 	}
-	if p.player.stubs >= manyStubs {
-		debug.FreeOSMemory()
-	}
-	return nil
+	p.player.now.Store(c)
+	return BadInput(p.stubFiles.load(p.player))
 }
 
-// manyStubs is from how many stubs on what reading them left behind, eighty times
-// their size, is given back at once: the collector would leave it for minutes.
-const manyStubs = 10_000
+// open makes a cassette's deck, as yet without stubs.
+func (p *parts) open(path string) (deck, error) {
+	c, err := cassette.Open(path)
+	if err != nil {
+		return deck{}, err
+	}
+	for _, w := range c.Warnings {
+		p.log.Warn("cassette: " + w.Error())
+	}
+	ix, err := index(c, p.c.Match, &p.player.recorded, nil)
+	if err != nil {
+		return deck{}, err
+	}
+	for why, n := range ix.Skipped() {
+		p.log.Warn("not played", zap.String("cassette", path), zap.String("why", why), zap.Int("exchanges", n))
+	}
+	recorded, err := p.deck(c, ix)
+	if err != nil {
+		return deck{}, err
+	}
+	p.player.exchanges += ix.Len()
+	p.stubFiles.add(c)
+	return deck{Player: recorded}, nil
+}
 
-// index builds the index of one cassette: recordings and stubs, under its own settings
-// and those of the configuration. What they tell of the loopback is added to local. model
-// gives an exchange's fixtures.Answer.Model; nil where none has one.
+// index builds the index of one cassette's recordings, under its own settings and those
+// of the configuration. What they tell of the loopback is added to local. model gives an
+// exchange's fixtures.Answer.Model; nil where none has one.
 func index(c *cassette.Cassette, more cassette.Match, local *localPorts, model func(x *fixtures.Exchange) int32) (*match.Index, error) {
 	s := match.Settings{Headers: slices.Concat(c.Manifest.Match.Headers, more.Headers)}
 	for _, i := range slices.Concat(c.Manifest.Match.Ignore, more.Ignore) {
@@ -163,14 +188,6 @@ func index(c *cassette.Cassette, more cassette.Match, local *localPorts, model f
 		}
 		local.addExchange(x)
 	}
-	stubs, err := stub.Load(c.Stubs...)
-	if err != nil {
-		return nil, err
-	}
-	b.AddStubs(stubs...)
-	for _, s := range stubs {
-		local.addStub(s)
-	}
 	return b.Build(), nil
 }
 
@@ -183,7 +200,7 @@ func (p *parts) deck(c *cassette.Cassette, ix *match.Index) (*match.Player, erro
 	for _, r := range redactors {
 		o.Redact = append(o.Redact, r.Request)
 	}
-	return match.NewPlayer(ix, o)
+	return match.NewPlayer(ix, nil, o)
 }
 
 // empirical gives rules the latencies that a cassette recorded for an operation,

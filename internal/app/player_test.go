@@ -32,12 +32,13 @@ func TestAnswersLeadToTheirStation(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	recorded, err := match.NewPlayer(b.Build(), match.Options{})
+	recorded, err := match.NewPlayer(b.Build(), nil, match.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	live := station.NewLive(station.Station{Discipline: station.FIFO, Servers: 1}, byOperation{})
-	p := &player{decks: []deck{{Player: recorded, entrances: []entrance{{live, 0}, {live, 1}}}}}
+	p := &player{}
+	p.now.Store(&cast{decks: []deck{{Player: recorded, entrances: []entrance{{live, 0}, {live, 1}}}}})
 	at, due := time.Now(), time.Duration(0)
 	for i, target := range targets {
 		x := &proxy.Exchange{Exchange: fixtures.Exchange{Request: fixtures.Request{Proto: "HTTP/1.1", Method: "GET", Scheme: "http", Host: "a.test", Target: target}}}

@@ -84,7 +84,8 @@ func (p *parts) report(ran bool) {
 	b.WriteString(p.linkText())
 	if p.c.Mode == config.ModeReplay && p.player != nil {
 		if n := len(p.player.unused()); n > 0 {
-			fmt.Fprintf(&b, "\n%d of %d recorded exchanges and stubs were never asked for\n", n, p.player.exchanges+p.player.stubs)
+			exchanges, stubs := p.player.size()
+			fmt.Fprintf(&b, "\n%d of %d recorded exchanges and stubs were never asked for\n", n, exchanges+stubs)
 		}
 	}
 	if p.output != "" {

@@ -38,6 +38,7 @@ type state struct {
 	serving    atomic.Bool
 	draining   atomic.Bool
 	rulesError atomic.Pointer[string]
+	stubsError atomic.Pointer[string]
 }
 
 // Run records, replays or passes on, as the configuration says, until the
@@ -77,6 +78,9 @@ func (p *parts) run(ctx context.Context) (int, error) {
 		} else {
 			w.Beside(func(_ []rules.Source, set *rules.Set) (func(), error) { return nil, knownClasses(set, nil) })
 		}
+		keep.Go(func() error { return w.Run(books) })
+	}
+	if w := p.watchStubs(); w != nil {
 		keep.Go(func() error { return w.Run(books) })
 	}
 	p.keepWidth(books, &keep)
@@ -206,7 +210,8 @@ func (p *parts) announce() {
 		p.log.Info("recording", zap.String("cassette", p.output))
 	}
 	if p.player != nil {
-		p.log.Info("replaying", zap.Int("exchanges", p.player.exchanges), zap.Int("stubs", p.player.stubs))
+		exchanges, stubs := p.player.size()
+		p.log.Info("replaying", zap.Int("exchanges", exchanges), zap.Int("stubs", stubs))
 	}
 	n := p.engine.Set().Len()
 	switch {

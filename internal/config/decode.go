@@ -18,6 +18,7 @@ type input struct {
 	text   string
 	from   string // where text stood: "UNDERSTUDY_SPEED" or "--speed"
 	more   bool   // a list: add to what is there
+	one    bool   // a list: text is one value of it
 	secret bool   // keep the value out of messages
 	errs   *place.List
 }
@@ -106,6 +107,9 @@ func (in input) asYAML() (input, bool) {
 // items returns a list's values. Text is a YAML list where it begins with '[',
 // and otherwise separated by commas.
 func (in input) items(want string) ([]input, bool) {
+	if in.one {
+		return []input{in}, true
+	}
 	if in.node == nil && !strings.HasPrefix(strings.TrimSpace(in.text), "[") {
 		var out []input
 		for part := range strings.SplitSeq(in.text, ",") {

@@ -311,7 +311,7 @@ func TestPrecedence(t *testing.T) {
 		"UNDERSTUDY_PORT=tcp://10.0.0.1:80", "UNDERSTUDY_SERVICE_HOST=10.0.0.1", "UNDERSTUDY_WEB_PORT_80_TCP_ADDR=10.0.0.1", "UNDERSTUDY_CONFIG=x.yaml"}
 	flags := []Override{
 		{"speed", "4", "--speed"},
-		{"rule_files", "x.yaml", "--rules"}, {"rule_files", "y.yaml", "--rules"},
+		{"rule_files", "x.yaml", "--rules"}, {"rule_files", "y,z.yaml", "--rules"},
 		{"listen.reverse", ":2=http://a", "--reverse"}, {"listen.tcp", ":3=a:1", "--tcp"},
 	}
 	c, err := Parse("u.yaml", file, env, flags)
@@ -324,7 +324,7 @@ func TestPrecedence(t *testing.T) {
 	if want := []string{"a", "b"}; !reflect.DeepEqual(c.Cassettes, want) {
 		t.Errorf("Cassettes = %q, want %q", c.Cassettes, want)
 	}
-	if want := []string{"x.yaml", "y.yaml"}; !reflect.DeepEqual(c.RuleFiles, want) {
+	if want := []string{"x.yaml", "y,z.yaml"}; !reflect.DeepEqual(c.RuleFiles, want) {
 		t.Errorf("RuleFiles = %q, want %q", c.RuleFiles, want)
 	}
 	if want := []Listener{{ListenReverse, "127.0.0.1:2", "http://a"}, {ListenTCP, "127.0.0.1:3", "a:1"}}; !reflect.DeepEqual(c.Listen, want) {

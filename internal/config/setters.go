@@ -62,8 +62,11 @@ func list[T any](field func(*Config) *[]T, want string, parse func(string) (T, *
 	}
 }
 
+// paths makes the setter of a list of paths. A flag gives one at a time, which may have
+// commas in its name.
 func paths(field func(*Config) *[]string) func(*Config, input) {
 	return func(c *Config, in input) {
+		in.one = in.node == nil && strings.HasPrefix(in.from, "-") && !strings.HasPrefix(in.from, "--set")
 		list(field, "paths", func(s string) (string, *problem) {
 			s, p := parsePath(s)
 			return c.resolve(in, s), p

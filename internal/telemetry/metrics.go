@@ -81,10 +81,10 @@ type Options struct {
 type Metrics struct {
 	registry func() *prometheus.Registry // made at the first call
 
-	served         *served
-	active         *active
-	conns, reloads *prometheus.CounterVec
-	misses         prometheus.Counter
+	served                *served
+	active                *active
+	conns, reloads, stubs *prometheus.CounterVec
+	misses                prometheus.Counter
 }
 
 // Durations as OpenTelemetry's HTTP conventions advise, and finer ones for
@@ -108,6 +108,7 @@ func NewMetrics(o Options) *Metrics {
 
 		conns:   counters("understudy_connections_total", "Closed client connections by what was done with them.", "fate"),
 		reloads: counters("understudy_rules_reloads_total", "Changed rule files by whether they were taken over.", "result"),
+		stubs:   counters("understudy_stubs_reloads_total", "Changed files of stubs by whether they were taken over.", "result"),
 		misses: prometheus.NewCounter(prometheus.CounterOpts{Name: "understudy_misses_total",
 			Help: "Requests that replay had no answer to."}),
 	}
@@ -115,6 +116,7 @@ func NewMetrics(o Options) *Metrics {
 	// increase is lost on a rate.
 	for _, result := range []string{"ok", "refused"} {
 		m.reloads.WithLabelValues(result)
+		m.stubs.WithLabelValues(result)
 	}
 	for _, fate := range fates {
 		m.conns.WithLabelValues(fate)
@@ -130,7 +132,7 @@ func (m *Metrics) register(o Options) *prometheus.Registry {
 	build := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "understudy_build_info", Help: "Always 1."},
 		[]string{"version", "revision", "goversion"})
 	build.WithLabelValues(o.Version, o.Revision, runtime.Version()).Set(1)
-	r.MustRegister(m.served, m.active, m.conns, m.reloads, m.misses, build,
+	r.MustRegister(m.served, m.active, m.conns, m.reloads, m.stubs, m.misses, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	if o.Recorder != nil {
 		r.MustRegister(recorderCollector{o.Recorder})
@@ -158,12 +160,16 @@ func (m *Metrics) Begin(method, scheme string) { m.active.begin(method, scheme) 
 func (m *Metrics) Connection(fate string) { m.conns.WithLabelValues(known(fate, fates)).Inc() }
 
 // Reload counts a change of the rules: taken over, or refused.
-func (m *Metrics) Reload(ok bool) {
-	result := "refused"
+func (m *Metrics) Reload(ok bool) { m.reloads.WithLabelValues(resultOf(ok)).Inc() }
+
+// StubsReload counts a change of the stubs likewise.
+func (m *Metrics) StubsReload(ok bool) { m.stubs.WithLabelValues(resultOf(ok)).Inc() }
+
+func resultOf(ok bool) string {
 	if ok {
-		result = "ok"
+		return "ok"
 	}
-	m.reloads.WithLabelValues(result).Inc()
+	return "refused"
 }
 
 // Observe counts a finished exchange that began with Begin. It keeps a copy of e for a

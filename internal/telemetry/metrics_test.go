@@ -60,6 +60,7 @@ func TestGolden(t *testing.T) {
 	m.Connection("eaten")
 	m.Reload(true)
 	m.Reload(false)
+	m.StubsReload(true)
 	var b strings.Builder
 	for line := range strings.Lines(scrape(t, m)) {
 		if own.MatchString(line) {

@@ -1,4 +1,4 @@
-package rules
+package watch
 
 import (
 	"io/fs"
@@ -6,15 +6,13 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-
-	"github.com/understudy-proxy/understudy/internal/timing"
 )
 
 // watchedDir is a folder under watch.
 type watchedDir struct {
 	info    fs.FileInfo     // which folder it was: another may take its name
 	names   map[string]bool // what in it matters
-	members bool            // every rule file in it does
+	members bool            // every file that isMember does
 }
 
 // follow puts the folders under watch that the files hang on now: links move,
@@ -24,11 +22,11 @@ func (w *Watcher) follow() (added bool) {
 		return false
 	}
 	want := map[string]watchedDir{}
-	for _, p := range w.places {
+	for _, p := range w.o.Places {
 		chain(want, p.Path)
 	}
-	for _, f := range w.engine.Set().bodyFiles {
-		chain(want, f.path)
+	for _, f := range w.named {
+		chain(want, f.Path)
 	}
 	for dir, now := range w.watched {
 		if next, still := want[dir]; !still || !os.SameFile(now.info, next.info) {
@@ -101,14 +99,14 @@ func chain(want map[string]watchedDir, path string) {
 	}
 }
 
-// membersOf follows the links among a folder's rule files.
+// membersOf follows the links among a folder's files.
 func membersOf(want map[string]watchedDir, dir string) {
 	items, err := os.ReadDir(dir)
 	if err != nil {
 		return
 	}
 	for _, item := range items {
-		if item.Type()&fs.ModeSymlink != 0 && isRuleFile(item.Name()) {
+		if item.Type()&fs.ModeSymlink != 0 && isMember(item.Name()) {
 			path := filepath.Join(dir, item.Name())
 			if info, err := os.Stat(path); err == nil && !info.IsDir() {
 				chain(want, path)
@@ -131,24 +129,4 @@ func add(want map[string]watchedDir, dir, name string, members bool) {
 	}
 	d.members = d.members || members
 	want[dir] = d
-}
-
-// bodiesNow digests the body files of a Set as they are, in the way of
-// bodiesThen: the two differ once a file did change.
-func bodiesNow(s *Set) uint64 {
-	digest := uint64(0)
-	for _, f := range s.bodyFiles {
-		data, _ := os.ReadFile(f.path) // gone is a change too
-		digest = timing.Mix(digest, timing.MixString(0, string(data)))
-	}
-	return digest
-}
-
-// bodiesThen digests the body files of a Set as they were when it was parsed.
-func bodiesThen(s *Set) uint64 {
-	digest := uint64(0)
-	for _, f := range s.bodyFiles {
-		digest = timing.Mix(digest, f.sum)
-	}
-	return digest
 }
