@@ -1,7 +1,9 @@
 package main
 
 import (
-	"errors"
+	"fmt"
+	"io"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -9,16 +11,93 @@ import (
 )
 
 func newCassetteFit() *cobra.Command {
-	return &cobra.Command{
-		Use:   "fit CASSETTE",
-		Short: "Fit timing models (not in this version)",
-		Args:  wantArgs("CASSETTE"),
-		RunE: func(_ *cobra.Command, args []string) error {
-			if _, err := app.OpenCassette(args[0]); err != nil {
+	var dry, asJSON bool
+	cmd := &cobra.Command{
+		Use:   "fit [--dry-run] CASSETTE",
+		Short: "Fit timing models, for latencies and capacity under other loads",
+		Long: "Finds how the recorded dependency serves: with how many servers, in order or sharing them, and what each\n" +
+			"request asks of them. replay --timing model then queues and saturates as the dependency did, also under loads\n" +
+			"that were never recorded. Record at two or three loads, the highest one so high that latency rises: a recording\n" +
+			"that cannot tell is refused a capacity, and says what it lacks. The models go into the cassette's manifest.",
+		Example: "  understudy cassette fit cassettes/checkout\n" +
+			"  understudy replay -f cassettes/checkout --timing model --reverse :9001=http://127.0.0.1:7001",
+		Args: wantArgs("CASSETTE"),
+	}
+	f := cmd.Flags()
+	f.BoolVar(&dry, "dry-run", false, "write nothing")
+	f.BoolVar(&asJSON, "json", false, "one JSON object a model")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		c, err := app.OpenCassette(args[0])
+		if err != nil {
+			return err
+		}
+		warn(cmd, c.Warnings)
+		fitted, left, err := app.FitModels(args[0], dry)
+		if err != nil {
+			return err
+		}
+		if left > 0 {
+			_, _ = fmt.Fprintf(cmd.ErrOrStderr(), "warning: %s: exchanges that rules had delayed are left out: %d\n", args[0], left)
+		}
+		if asJSON {
+			for i := range fitted {
+				if err := printJSON(cmd.OutOrStdout(), fitted[i]); err != nil {
+					return err
+				}
+			}
+			return nil
+		}
+		for i := range fitted {
+			if err := printFitted(cmd.OutOrStdout(), &fitted[i]); err != nil {
 				return err
 			}
-			return app.Setup(errors.New("fit: fitted timing models are not in this version; nothing was changed\n" +
-				"hint: replay --timing recorded keeps each answer's own times; a rule with delay: empirical(\"CASSETTE\", \"METHOD path\") draws from them"))
-		},
+		}
+		line := fmt.Sprintf("written to %s; play it with: understudy replay -f %s --timing model", args[0], args[0])
+		if dry {
+			line = "nothing was written"
+		}
+		_, err = fmt.Fprintln(cmd.OutOrStdout(), line)
+		return err
 	}
+	return cmd
+}
+
+func printFitted(out io.Writer, f *app.Fitted) error {
+	for _, o := range f.Operations {
+		_, _ = fmt.Fprintln(out, app.Printable(o))
+	}
+	w := columns(out)
+	say := func(name, format string, args ...any) { _, _ = fmt.Fprintf(w, "  "+name+"\t"+format+"\n", args...) }
+	say("exchanges", "%d", f.Exchanges)
+	say("served", "%s", f.Model)
+	if f.Capacity > 0 {
+		say("capacity", "%.4g a second", f.Capacity)
+	}
+	quality := f.Quality
+	if f.Score > 0 {
+		quality += fmt.Sprintf("; off by %.1f %% where it was not fitted", 100*f.Score)
+	}
+	say("quality", "%s", quality)
+	if f.Why != "" {
+		say("why", "%s", f.Why)
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	if len(f.Levels) > 0 {
+		w = columns(out)
+		_, _ = fmt.Fprintln(w, "  LOAD\tEXCHANGES\tIN FLIGHT\tp50 RECORDED\tMODEL\tp95 RECORDED\tMODEL\tp99 RECORDED\tMODEL")
+		for _, l := range f.Levels {
+			_, _ = fmt.Fprintln(w, strings.Join([]string{
+				fmt.Sprintf("  %.4g/s", l.Rate), fmt.Sprint(l.Exchanges), fmt.Sprintf("%.3g", l.InFlight),
+				l.Recorded.P50.String(), l.Simulated.P50.String(), l.Recorded.P95.String(), l.Simulated.P95.String(),
+				l.Recorded.P99.String(), l.Simulated.P99.String(),
+			}, "\t"))
+		}
+		if err := w.Flush(); err != nil {
+			return err
+		}
+	}
+	_, err := fmt.Fprintln(out)
+	return err
 }

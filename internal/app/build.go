@@ -169,9 +169,6 @@ func (p *parts) makeLog() error {
 
 // checkScope refuses what this version cannot do, by name.
 func (p *parts) checkScope() error {
-	if p.c.Timing == config.TimingModel {
-		return BadInput(errors.New("timing model: fitted models are not in this version\nhint: --timing recorded plays each answer at its recorded pace"))
-	}
 	if err := p.checkTransparent(); err != nil {
 		return err
 	}
@@ -397,7 +394,7 @@ func (p *parts) recorderStats() telemetry.RecorderStats {
 func (p *parts) makePipeline() error {
 	o := proxy.Options{
 		Observer: p.books, Planner: planner{p.engine, p.start, p.gate, &p.shapedNow}, Log: p.log, Start: p.start, Draining: p.draining,
-		Rhythm: p.c.Timing == config.TimingRecorded, Speed: p.c.Speed, ServerTiming: p.c.ServerTiming,
+		Rhythm: p.c.Timing != config.TimingNone, Speed: p.c.Speed, ServerTiming: p.c.ServerTiming,
 		BodyLimit: int(max(p.c.Limits.BodyMemory, 16<<20)),
 	}
 	if p.transport != nil {

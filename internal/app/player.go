@@ -147,7 +147,11 @@ func (p *parts) open(path string) (deck, error) {
 	for _, w := range c.Warnings {
 		p.log.Warn("cassette: " + w.Error())
 	}
-	ix, err := index(c, p.c.Match, &p.player.recorded, nil)
+	served, err := p.makeStations(c)
+	if err != nil {
+		return deck{}, err
+	}
+	ix, err := index(c, p.c.Match, &p.player.recorded, served.of)
 	if err != nil {
 		return deck{}, err
 	}
@@ -160,12 +164,12 @@ func (p *parts) open(path string) (deck, error) {
 	}
 	p.player.exchanges += ix.Len()
 	p.stubFiles.add(c)
-	return deck{Player: recorded}, nil
+	return deck{Player: recorded, entrances: served.entrances}, nil
 }
 
 // index builds the index of one cassette's recordings, under its own settings and those
 // of the configuration. What they tell of the loopback is added to local. model gives an
-// exchange's fixtures.Answer.Model; nil where none has one.
+// exchange's fixtures.Answer.Model.
 func index(c *cassette.Cassette, more cassette.Match, local *localPorts, model func(x *fixtures.Exchange) int32) (*match.Index, error) {
 	s := match.Settings{Headers: slices.Concat(c.Manifest.Match.Headers, more.Headers)}
 	for _, i := range slices.Concat(c.Manifest.Match.Ignore, more.Ignore) {
@@ -179,11 +183,7 @@ func index(c *cassette.Cassette, more cassette.Match, local *localPorts, model f
 		if err != nil {
 			return nil, err
 		}
-		of := int32(0)
-		if model != nil {
-			of = model(x)
-		}
-		if err := b.Add(c.Name, x, c.OpenBody, of); err != nil {
+		if err := b.Add(c.Name, x, c.OpenBody, model(x)); err != nil {
 			return nil, err
 		}
 		local.addExchange(x)
