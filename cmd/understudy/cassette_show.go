@@ -103,6 +103,13 @@ func printSummary(out io.Writer, s *app.Summary) error {
 	for _, i := range s.Ignored {
 		say("ignored", "%s", app.Printable(i))
 	}
+	for _, m := range s.Models {
+		text := app.Printable(strings.Join(m.Operations, ", ")) + ": " + m.Served
+		if m.Capacity > 0 {
+			text += fmt.Sprintf(", %.4g a second", m.Capacity)
+		}
+		say("timing model", "%s", text)
+	}
 	if err := w.Flush(); err != nil || len(s.Operations) == 0 {
 		return err
 	}

@@ -27,6 +27,7 @@ type Summary struct {
 	Redacted map[string]int `json:"redacted"`
 	Headers  []string       `json:"match_headers,omitempty"`
 	Ignored  []string       `json:"ignored,omitempty"`
+	Models   []Modelled     `json:"timing_models,omitempty"`
 	Warnings []place.Found  `json:"warnings,omitempty"`
 }
 
@@ -36,6 +37,14 @@ type Traffic struct {
 	Protocol string `json:"protocol,omitempty"`
 	Count    uint64 `json:"count"`
 	Reason   string `json:"reason,omitempty"`
+}
+
+// Modelled is how a timing model serves some operations.
+type Modelled struct {
+	Operations []string `json:"operations"`
+	Served     string   `json:"served"` // for people
+	Capacity   float64  `json:"capacity_per_second,omitempty"`
+	Quality    string   `json:"quality,omitempty"`
 }
 
 // Summarize reads a cassette and says what it holds. An error stands for bad input.
@@ -51,6 +60,10 @@ func Summarize(c *cassette.Cassette) (*Summary, error) {
 	}
 	var ops operations
 	hosts := map[Traffic]uint64{}
+	for i := range m.Models {
+		t := &m.Models[i]
+		s.Models = append(s.Models, Modelled{t.Operations, describe(t), t.Capacity, t.Quality})
+	}
 	for x, err := range c.Exchanges() {
 		if err != nil {
 			return nil, BadInput(err)
