@@ -215,3 +215,35 @@ func BenchmarkFitMillion(b *testing.B) {
 		NewDrawer(r, v, 1)
 	}
 }
+
+// An event loop takes requests in the order in which it finds them, which is not quite that
+// of their coming. It is one server all the same.
+func TestFitOneServerInAnyOrder(t *testing.T) {
+	d := &dice{seed: 11}
+	const mean = 6 * time.Millisecond
+	var visits []Visit
+	for i, rate := range []float64{45, 90, 130} {
+		visits = arrivals(d, visits, time.Duration(i)*20*time.Second, 20*time.Second, rate)
+	}
+	var round []int // what the loop found when it last looked
+	now, next := time.Duration(0), 0
+	for next < len(visits) || len(round) > 0 {
+		if len(round) == 0 {
+			for now = max(now, visits[next].At); next < len(visits) && visits[next].At <= now; next++ {
+				round = append(round, next)
+			}
+		}
+		k := 0
+		if d.unit() < 0.3 {
+			k = d.below(len(round))
+		}
+		now += d.lognormal(mean, 0.6)
+		v := &visits[round[k]]
+		v.First, v.End = now, now
+		round = slices.Delete(round, k, k+1)
+	}
+	r := Fit(visits, 1)
+	if want := 1 / mean.Seconds(); r.Quality == ByLoad || r.Best.Servers != 1 || r.Capacity < 0.9*want || r.Capacity > 1.1*want {
+		t.Errorf("fitted %+v, quality %s (%s), capacity %.1f; want one server, about %.1f", r.Best, r.Quality, r.Why, r.Capacity, want)
+	}
+}
