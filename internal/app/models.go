@@ -2,6 +2,7 @@ package app
 
 import (
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -188,7 +189,7 @@ func (v *visits) fitted(g *station.Group) Fitted {
 	r := &g.Result
 	f := Fitted{
 		Discipline: cassette.ByLoad, Capacity: r.Capacity, Quality: string(r.Quality), Why: r.Why,
-		Score: r.Score, Identified: r.Identified, Closed: r.Closed, Exchanges: r.Visits, Levels: []FittedLevel{},
+		Score: finite(r.Score), Identified: finite(r.Identified), Closed: r.Closed, Exchanges: r.Visits, Levels: []FittedLevel{},
 	}
 	for _, n := range g.Operations {
 		f.Operations = append(f.Operations, v.operations[n])
@@ -205,6 +206,14 @@ func (v *visits) fitted(g *station.Group) Fitted {
 		})
 	}
 	return f
+}
+
+// finite is x, or 0 for what neither JSON nor people can read.
+func finite(x float64) float64 {
+	if math.IsInf(x, 0) || math.IsNaN(x) {
+		return 0
+	}
+	return x
 }
 
 func levelled(n int, q station.Quantiles) Latency {
