@@ -9,6 +9,7 @@ import (
 
 // What is served by clients that wait is simulated with clients that wait.
 func TestFitClosed(t *testing.T) {
+	t.Parallel()
 	d := &dice{seed: 3}
 	truth := Station{Discipline: FIFO, Servers: 8}
 	var all []Visit
@@ -154,6 +155,7 @@ func TestTailsKeepServers(t *testing.T) {
 
 // A recording of anything gives a result, and a reason where there is no station.
 func TestFitHostile(t *testing.T) {
+	t.Parallel()
 	many := func(n int, visit func(i int) Visit) []Visit {
 		v := make([]Visit, n)
 		for i := range v {
@@ -197,6 +199,7 @@ func TestFitHostile(t *testing.T) {
 
 // The same recording in another order gives the same result.
 func TestFitIsReproducible(t *testing.T) {
+	t.Parallel()
 	v := truths[0].record(1, 4*time.Second, .3, .55, .75)
 	a := Fit(v, 1)
 	slices.Reverse(v)
@@ -219,6 +222,7 @@ func BenchmarkFitMillion(b *testing.B) {
 // An event loop takes requests in the order in which it finds them, which is not quite that
 // of their coming. It is one server all the same.
 func TestFitOneServerInAnyOrder(t *testing.T) {
+	t.Parallel()
 	d := &dice{seed: 11}
 	const mean = 6 * time.Millisecond
 	var visits []Visit

@@ -10,6 +10,7 @@ import (
 
 // What is fitted to loads of 30, 55 and 75 % holds at others.
 func TestFitHoldsAtLoadsNeverRecorded(t *testing.T) {
+	t.Parallel()
 	most := [6]float64{.05, .10, .20, .40, .12, .12}
 	for _, tr := range truths {
 		t.Run(tr.name, func(t *testing.T) {
@@ -37,6 +38,7 @@ func TestFitHoldsAtLoadsNeverRecorded(t *testing.T) {
 
 // A recording that never went beyond 40 % of capacity cannot tell it.
 func TestFitRefusesLightRecordings(t *testing.T) {
+	t.Parallel()
 	runs, length := uint64(1), 10*time.Second
 	if os.Getenv("STATION_TABLE") != "" {
 		runs, length = 16, time.Minute

@@ -37,6 +37,7 @@ func mixed(seed uint64) []Visit {
 }
 
 func TestFitAllPartsOperationsThatWaitApart(t *testing.T) {
+	t.Parallel()
 	groups := FitAll(mixed(1), 1)
 	var got [][]int
 	for _, g := range groups {
