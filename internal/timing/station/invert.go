@@ -19,6 +19,10 @@ const passes = 4
 // inverse of Simulate. violations counts those that cannot have been: they were answered
 // before a server was free for them. Their demand is the delay before the station alone.
 // visits may be in any order and are kept.
+//
+// One server is taken to have served in the order of its answers, also where that is not
+// the order of arrival: an event loop goes through its connections as it finds them. Then
+// Simulate, which serves in order of arrival, has the same work to do, but others wait.
 // Source: Kiefer & Wolfowitz, "On the theory of queues with many servers", Transactions of
 // the AMS 1955.
 func (s *Station) Demands(visits []Visit) (demands []time.Duration, violations int) {
@@ -97,9 +101,6 @@ func (b *bench) invertFIFO(s *Station, x []time.Duration) (violations int) {
 	b.servers = servers{s.Servers, b.servers.free[:0]}
 	for i := range b.r.visits {
 		if s.Servers == 1 {
-			// One server is seen to have taken them in the order of their answers, if that is
-			// another: an event loop goes through the connections as it finds them. It has the
-			// same waits on average.
 			i = int(b.r.byFirst[i])
 		}
 		v := &b.r.visits[i]
@@ -129,11 +130,16 @@ func (b *bench) invertFIFOShare(s *Station, x []time.Duration) (violations int) 
 		b.order[i] = int32(i)
 		x[i] = b.r.visits[i].latency()
 	}
+	if s.Servers == 1 {
+		copy(b.order, b.r.byFirst)
+	}
 	for range passes {
 		for i := range n {
 			b.came[i] = float64(b.r.visits[i].At) + (1-share)*float64(max(x[i], 0))
 		}
-		b.sortByCame()
+		if s.Servers > 1 {
+			b.sortByCame()
+		}
 		b.servers = servers{s.Servers, b.servers.free[:0]}
 		violations = 0
 		for _, i := range b.order {
