@@ -20,11 +20,11 @@ import (
 
 // visits are a cassette's exchanges as stations see them.
 type visits struct {
-	operations []string        // names, by number
-	number     map[string]int  // of an operation
-	hosts      []string        // of each operation, with its scheme
-	all        []station.Visit // in the order in which they ended
-	bent       int             // exchanges left out: rules had delayed them
+	operations []string          // names, by number
+	number     map[string]int    // of an operation
+	hosts      []string          // of each operation, with its scheme
+	to         [][]station.Visit // each operation, in the order in which they ended
+	bent       int               // exchanges left out: rules had delayed them
 }
 
 // visitsOf reads a cassette. An error stands for bad input.
@@ -45,7 +45,8 @@ func visitsOf(c *cassette.Cassette) (*visits, error) {
 		if base.IsZero() {
 			base = x.At
 		}
-		v.all = append(v.all, v.visit(x, x.At.Sub(base)))
+		s := v.visit(x, x.At.Sub(base))
+		v.to[s.Operation] = append(v.to[s.Operation], s)
 	}
 	return v, nil
 }
@@ -59,6 +60,7 @@ func (v *visits) visit(x *fixtures.Exchange, began time.Duration) station.Visit 
 		v.number[name] = n
 		v.operations = append(v.operations, name)
 		v.hosts = append(v.hosts, x.Request.Scheme+"://"+x.Request.Host)
+		v.to = append(v.to, nil)
 	}
 	t, first := &x.Times, max(x.Times.FirstByte, x.Times.RequestRead)
 	s := station.Visit{
@@ -71,17 +73,15 @@ func (v *visits) visit(x *fixtures.Exchange, began time.Duration) station.Visit 
 	return s
 }
 
-// of returns the visits of some operations, numbered by their place in the list.
+// of returns the visits to some operations, numbered by their place in the list.
 func (v *visits) of(operations []string) []station.Visit {
-	place := map[int]int{}
-	for i, name := range operations {
-		if n, ok := v.number[name]; ok {
-			place[n] = i
-		}
-	}
 	var out []station.Visit
-	for _, s := range v.all {
-		if i, ok := place[s.Operation]; ok {
+	for i, name := range operations {
+		n, ok := v.number[name]
+		if !ok {
+			continue
+		}
+		for _, s := range v.to[n] {
 			s.Operation = i
 			out = append(out, s)
 		}
@@ -143,7 +143,7 @@ func FitModels(dir string, dry bool) (fitted []Fitted, left int, err error) {
 	if err != nil {
 		return nil, 0, err
 	}
-	if len(v.all) == 0 {
+	if len(v.operations) == 0 {
 		return nil, 0, BadInput(&place.Error{File: dir, Msg: "no answers to fit a model to",
 			Hint: "record some under load: understudy record -o " + dir})
 	}
@@ -166,9 +166,9 @@ func FitModels(dir string, dry bool) (fitted []Fitted, left int, err error) {
 // at returns the visits to a host.
 func (v *visits) at(host string) []station.Visit {
 	var out []station.Visit
-	for _, s := range v.all {
-		if v.hosts[s.Operation] == host {
-			out = append(out, s)
+	for n, of := range v.to {
+		if v.hosts[n] == host {
+			out = append(out, of...)
 		}
 	}
 	return out

@@ -64,6 +64,20 @@ func modelParts(of config.Timing) *parts {
 	return &parts{c: &config.Config{Timing: of}, log: zap.NewNop(), seed: 3}
 }
 
+// stationsOf are the models of the cassette at dir, at work.
+func stationsOf(t *testing.T, dir string) stations {
+	t.Helper()
+	c, err := OpenCassette(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := modelParts(config.TimingModel).makeStations(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
 // A model that was fitted and written bears in a replay what the dependency did, and waits
 // grow beyond that.
 func TestModelHasTheCapacity(t *testing.T) {
@@ -78,14 +92,7 @@ func TestModelHasTheCapacity(t *testing.T) {
 	if c := fitted[0].Capacity; c < 160 || c > 240 {
 		t.Errorf("capacity %.1f, want about 200", c)
 	}
-	c, err := OpenCassette(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s, err := modelParts(config.TimingModel).makeStations(c)
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := stationsOf(t, dir)
 	number := s.of(&fixtures.Exchange{Request: fixtures.Request{Method: "GET", Scheme: "http", Host: "api.test", Target: "/orders/99"}})
 	if number != 1 || s.of(&fixtures.Exchange{Request: fixtures.Request{Method: "PUT", Host: "api.test", Target: "/orders/99"}}) != 0 {
 		t.Fatalf("GET /orders/99 has model %d, PUT one, too, or not; want 1 and none", number)
@@ -127,14 +134,7 @@ func TestModelOfTooFew(t *testing.T) {
 	if f.Discipline != cassette.ByLoad || f.Capacity != 0 || !strings.Contains(f.Why, "record") {
 		t.Fatalf("fitted %+v, want no station, and what to record", f)
 	}
-	c, err := OpenCassette(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s, err := modelParts(config.TimingModel).makeStations(c)
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := stationsOf(t, dir)
 	at := time.Now()
 	turn := s.entrances[0].Enter(at, 2, 0, 1)
 	if due, again := turn.Due(at); !again.IsZero() || due.Sub(at) < time.Millisecond || due.Sub(at) > time.Second {

@@ -35,6 +35,14 @@ func (d *dice) unit() float64 {
 // below returns one of the numbers below n, which must be above 0.
 func (d *dice) below(n int) int { return min(int(d.unit()*float64(n)), n-1) }
 
+// made returns an operation's, made where there is none.
+func made[T any](of map[int]*T, operation int) *T {
+	if of[operation] == nil {
+		of[operation] = new(T)
+	}
+	return of[operation]
+}
+
 // demandDrawer draws demands by each operation's law.
 type demandDrawer struct {
 	dice
@@ -60,10 +68,8 @@ func newDemandDrawer(s *Station, visits []Visit, seed uint64) *demandDrawer {
 			continue
 		}
 		op := r.visits[i].Operation
-		if d.of[op] == nil {
-			d.of[op] = &residuals{}
-		}
-		d.of[op].values = append(d.of[op].values, float64(x[i]))
+		e := made(d.of, op)
+		e.values = append(e.values, float64(x[i]))
 		sizes[op] = append(sizes[op], r.visits[i].Size)
 		d.any.values = append(d.any.values, float64(x[i]))
 	}
@@ -77,10 +83,7 @@ func newDemandDrawer(s *Station, visits []Visit, seed uint64) *demandDrawer {
 }
 
 func (d *demandDrawer) Draw(operation, _ int, size int64) time.Duration {
-	e := d.of[operation]
-	if e == nil {
-		e = &d.any
-	}
+	e := cmp.Or(d.of[operation], &d.any)
 	if len(e.values) == 0 {
 		return 0
 	}
@@ -116,10 +119,7 @@ func newLoadDrawer(visits []Visit, seed uint64) *loadDrawer {
 	d := &loadDrawer{dice: dice{seed: timing.Mix(seed, 2)}, of: map[int]*byLoad{}}
 	for _, i := range order {
 		op := r.visits[i].Operation
-		if d.of[op] == nil {
-			d.of[op] = &byLoad{}
-		}
-		for _, b := range []*byLoad{d.of[op], &d.any} {
+		for _, b := range []*byLoad{made(d.of, op), &d.any} {
 			b.latencies = append(b.latencies, r.visits[i].latency())
 			b.inFlight = append(b.inFlight, counts[i])
 		}
@@ -128,10 +128,7 @@ func newLoadDrawer(visits []Visit, seed uint64) *loadDrawer {
 }
 
 func (d *loadDrawer) Draw(operation, inFlight int, _ int64) time.Duration {
-	b := d.of[operation]
-	if b == nil {
-		b = &d.any
-	}
+	b := cmp.Or(d.of[operation], &d.any)
 	if len(b.latencies) == 0 {
 		return 0
 	}
