@@ -1,6 +1,7 @@
 package app
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"os"
@@ -130,6 +131,9 @@ func FitModels(dir string, dry bool) (fitted []Fitted, left int, err error) {
 	}
 	if !dry && err == nil {
 		unlock, err := cassette.Lock(dir)
+		if errors.Is(err, cassette.ErrLocked) {
+			err = fmt.Errorf("%w\nhint: fit it once its recording has ended, or see what would come of it with --dry-run", err)
+		}
 		if err != nil {
 			return nil, 0, Setup(err)
 		}
@@ -223,7 +227,7 @@ func levelled(n int, q station.Quantiles) Latency {
 // model is what stands in the manifest.
 func (f *Fitted) model() cassette.Model {
 	return cassette.Model{
-		Operations: f.Operations, Discipline: f.Discipline, Servers: f.Servers, Fixed: time.Duration(f.Fixed), Share: f.Share,
+		Operations: f.Operations, Discipline: f.Discipline, Servers: f.Servers, Fixed: cassette.Duration(f.Fixed), Share: f.Share,
 		Capacity: rounded(f.Capacity), Quality: f.Quality, Why: f.Why, Score: rounded(f.Score), Exchanges: f.Exchanges,
 	}
 }
@@ -292,7 +296,7 @@ func (p *parts) makeStations(c *cassette.Cassette) (stations, error) {
 		r := station.Result{Quality: station.ByLoad, Station: station.Station{Discipline: station.FIFO}}
 		if m.Discipline != cassette.ByLoad {
 			r.Quality = station.Good
-			r.Station = station.Station{Discipline: station.Discipline(m.Discipline), Servers: m.Servers, Fixed: m.Fixed, Share: m.Share}
+			r.Station = station.Station{Discipline: station.Discipline(m.Discipline), Servers: m.Servers, Fixed: time.Duration(m.Fixed), Share: m.Share}
 		}
 		live := station.NewLive(r.Station, station.NewDrawer(r, visits, timing.MixString(timing.Mix(p.seed, uint64(i)), c.Name)))
 		for n, name := range m.Operations {
