@@ -215,7 +215,7 @@ func (s *study) climb(c candidate) candidate {
 			better = try(n) || better
 			switch n = c.Station; {
 			case n.Share > 0:
-				n.Share += float64(sign*step) * 0.02
+				n.Share = hundredths(n.Share + float64(sign*step)*0.02)
 				if n.Share < 0.05 || n.Share > 1 {
 					continue
 				}
@@ -343,3 +343,6 @@ func (r *record) capacity(s *Station, x []time.Duration) float64 {
 	}
 	return float64(s.Servers) * float64(n) / busy
 }
+
+// hundredths is x without what sums of tenths and fiftieths leave behind, which people would read.
+func hundredths(x float64) float64 { return math.Round(100*x) / 100 }

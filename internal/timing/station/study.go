@@ -178,7 +178,7 @@ func (s *study) splits() []Station {
 		fixed(timing.Quantile(lightest, q))
 	}
 	for share := 0.3; share < 0.95; share += 0.1 {
-		out = append(out, Station{Share: share})
+		out = append(out, Station{Share: hundredths(share)})
 	}
 	return out
 }
