@@ -3,7 +3,6 @@ package rules
 import (
 	"fmt"
 	"maps"
-	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -119,11 +118,14 @@ func (r *reader) faultStatus(u *rule, kind entry, with map[string]entry) {
 			if !filepath.IsAbs(path) {
 				path = filepath.Join(r.dir, path)
 			}
-			var err error
-			if f.Body, err = os.ReadFile(path); err != nil {
+			named, err := watch.Named{Path: path, Sum: watch.Gone}, error(nil)
+			if f.Body, err = watch.ReadFile(path); err == nil {
+				named.Sum = watch.Sum(f.Body)
+			}
+			r.bodyFiles = append(r.bodyFiles, named)
+			if err != nil {
 				return fmt.Errorf("read %s: %s", path, reason(err))
 			}
-			r.bodyFiles = append(r.bodyFiles, watch.Named{Path: path, Sum: watch.Sum(f.Body)})
 			u.digest = timing.MixString(u.digest, string(f.Body))
 			return nil
 		})

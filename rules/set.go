@@ -46,6 +46,15 @@ func (s *Set) Len() int { return len(s.rules) }
 // Parse reads rules from files, in the order given. All that is wrong is
 // reported at once: the error is a place.List, or a *place.Error.
 func Parse(sources []Source, opts Options) (*Set, error) {
+	s, err := parse(sources, opts)
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// parse is Parse, and with an error gives a Set of the bodies' files alone.
+func parse(sources []Source, opts Options) (*Set, error) {
 	var all []*rule
 	var errs place.List
 	s := &Set{digest: digestOf(sources)}
@@ -69,7 +78,7 @@ func Parse(sources []Source, opts Options) (*Set, error) {
 		s.bodyFiles = append(s.bodyFiles, r.bodyFiles...)
 	}
 	if err := errs.Err(); err != nil {
-		return nil, err
+		return s, err
 	}
 	s.build(all)
 	return s, nil

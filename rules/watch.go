@@ -53,18 +53,18 @@ func (w *Watcher) Run(ctx context.Context) error {
 }
 
 // take makes a reading live, or says why not.
-func (w *Watcher) take(files []watch.File) ([]watch.Named, error) {
+func (w *Watcher) take(_ context.Context, files []watch.File) ([]watch.Named, error) {
 	sources := sourcesOf(files, w.places)
-	set, err := Parse(sources, w.opts)
+	set, err := parse(sources, w.opts)
 	if err != nil {
 		w.report(Reload{Err: err})
-		return nil, err
+		return set.bodyFiles, err
 	}
 	var commit func()
 	if w.beside != nil {
 		if commit, err = w.beside(sources, set); err != nil {
 			w.report(Reload{Err: err, Beside: true})
-			return nil, err
+			return set.bodyFiles, err
 		}
 	}
 	change := w.engine.Swap(set)

@@ -147,7 +147,6 @@ func TestBrokenFileIsRefused(t *testing.T) {
 	w.live("c")
 }
 
-// A file that vanishes is reported, the old set stays, and its return is seen.
 // What is beside the rules changes with them or not at all.
 func TestBeside(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "rules.yaml")
@@ -181,6 +180,21 @@ func TestBeside(t *testing.T) {
 	}
 }
 
+// A body may be saved after the rule that names it, which was refused for want of it.
+func TestBodyLater(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "rules.yaml")
+	write(t, path, rulesText("a"))
+	w := watchRules(t, path)
+	write(t, path, "rules:\n  - {name: b, fault: {status: 503, body_file: b.txt}}\n")
+	if r := w.next(); r.Err == nil || !strings.Contains(r.Err.Error(), "b.txt") {
+		t.Fatalf("reported %+v, want that the body is missing", r)
+	}
+	write(t, filepath.Join(dir, "b.txt"), "sorry")
+	w.live("b")
+}
+
+// A file that vanishes is reported, the old set stays, and its return is seen.
 func TestVanishedFileComesBack(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "sub")
 	must(t, os.Mkdir(dir, 0o755))

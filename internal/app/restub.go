@@ -1,9 +1,12 @@
 package app
 
 import (
+	"cmp"
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
+	"runtime"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -33,6 +36,8 @@ type stubPlace struct {
 	deck     int
 	digest   uint64
 	named    []watch.Named
+	set      *stub.Set // nil before the first
+	filed    *match.Stubs
 	full     map[string]bool // its files that hold something
 }
 
@@ -63,7 +68,7 @@ func (f *stubFiles) load(p *player) error {
 		return err
 	}
 	f.digest = watch.Digest(files)
-	if _, err = f.swap(files); err != nil {
+	if _, _, err = f.swap(context.Background(), files); err != nil {
 		return err
 	}
 	giveBack(p.now.Load().stubs)
@@ -83,9 +88,11 @@ func (f *stubFiles) named() []watch.Named {
 }
 
 // swap puts the stubs of files in the place of those before, in all decks at once; or, with
-// an error, in none. Decks whose stubs did not change are left alone.
-func (f *stubFiles) swap(files []watch.File) (match.Change, error) {
+// an error, in none. Decks whose stubs did not change are left alone. It returns the files that
+// the stubs name, also with an error. Where ctx ends it stops.
+func (f *stubFiles) swap(ctx context.Context, files []watch.File) (match.Change, []watch.Named, error) {
 	var all match.Change
+	var named []watch.Named
 	var errs place.List
 	now := f.player.now.Load()
 	next := &cast{decks: slices.Clone(now.decks), stubs: now.stubs}
@@ -95,37 +102,38 @@ func (f *stubFiles) swap(files []watch.File) (match.Change, error) {
 		own := slices.DeleteFunc(slices.Clone(files), func(file watch.File) bool { return file.Place != i })
 		at := &of[i]
 		if !at.changed(own) {
+			named = append(named, at.named...)
 			continue
 		}
-		stubs, err := at.read(own)
+		err := at.read(ctx, own)
+		named = append(named, at.named...)
 		if list, ok := errors.AsType[place.List](err); ok {
 			errs = append(errs, list...)
 			continue
 		}
 		if err != nil {
-			return all, err
+			return all, named, err
 		}
 		d := &next.decks[at.deck]
 		before := d.Stubs()
 		d.local = localPorts{}
-		for _, s := range stubs {
+		for _, s := range at.set.Stubs {
 			d.local.addStub(s)
 		}
-		filed := match.NewStubs(stubs...)
-		player, change, carried := d.With(filed)
+		player, change, carried := d.With(at.filed)
 		d.Player, carry = player, append(carry, carried)
-		next.stubs += filed.Len() - before
+		next.stubs += at.filed.Len() - before
 		all.Added, all.Changed, all.Removed = all.Added+change.Added, all.Changed+change.Changed, all.Removed+change.Removed
 	}
 	if err := errs.Err(); err != nil {
-		return all, err
+		return all, named, err
 	}
 	f.of = of
 	f.player.now.Store(next)
 	for _, c := range carry {
 		c()
 	}
-	return all, nil
+	return all, named, nil
 }
 
 // changed reports whether the files are others than those in force.
@@ -133,39 +141,53 @@ func (s *stubPlace) changed(files []watch.File) bool {
 	return s.full == nil || watch.Digest(files) != s.digest || slices.ContainsFunc(s.named, watch.Named.Changed)
 }
 
-// read reads the stubs of one cassette and notes them as being in force.
-func (s *stubPlace) read(files []watch.File) ([]*stub.Stub, error) {
+// read reads the stubs of one cassette and notes them as being in force. With an error it
+// notes the files that they name alone.
+func (s *stubPlace) read(ctx context.Context, files []watch.File) error {
 	full := map[string]bool{}
 	var sources []stub.Source
 	for _, file := range files {
 		full[file.Name] = len(file.Data) > 0
 		if s.full[file.Name] && len(file.Data) == 0 { // as while it is written anew
-			return nil, place.List{{File: file.Name, Msg: "empty: it held stubs before", Hint: "[] is a list of none; or remove the file"}}
+			return place.List{{File: file.Name, Msg: "empty: it held stubs before", Hint: "[] is a list of none; or remove the file"}}
 		}
 		sources = append(sources, stub.Source{Name: file.Name, Data: file.Data})
 	}
 	if len(files) == 0 && len(s.full) > 0 {
 		if _, err := cassette.Open(s.cassette); err != nil { // a start would refuse it as well
-			return nil, err
+			return err
 		}
 	}
-	stubs, err := stub.LoadSources(sources...)
+	set, err := stub.Read(s.set, func() error { // requests come first
+		runtime.Gosched()
+		return ctx.Err()
+	}, sources...)
+	s.named = namedBy(set)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	s.full, s.digest, s.named = full, watch.Digest(files), nil
-	for _, one := range stubs {
-		if b := one.BodyFile(); b != nil {
-			n := watch.Named{Path: b.Path, Sum: b.Sum}
-			if b.Sum == 0 {
-				n.Size, n.Sum = true, watch.SumOfSize(b.Size)
-			}
-			s.named = append(s.named, n)
+	s.full, s.digest = full, watch.Digest(files)
+	s.filed = s.filed.Renewed(set.Stubs, set.Kept)
+	set.Stubs = s.filed.All()
+	s.set = set
+	return nil
+}
+
+// namedBy are the files that stubs name, each once.
+func namedBy(set *stub.Set) []watch.Named {
+	var named []watch.Named
+	for _, b := range set.Files {
+		n := watch.Named{Path: b.Path, Sum: b.Sum}
+		switch {
+		case b.Size < 0:
+			n.Sum = watch.Gone
+		case b.Sum == 0:
+			n.Size, n.Sum = true, watch.SumOfSize(b.Size)
 		}
+		named = append(named, n)
 	}
-	slices.SortFunc(s.named, func(a, b watch.Named) int { return strings.Compare(a.Path, b.Path) })
-	s.named = slices.CompactFunc(s.named, func(a, b watch.Named) bool { return a.Path == b.Path && a.Sum == b.Sum })
-	return stubs, nil
+	slices.SortFunc(named, func(a, b watch.Named) int { return cmp.Or(strings.Compare(a.Path, b.Path), cmp.Compare(a.Sum, b.Sum)) })
+	return slices.Compact(named)
 }
 
 // watchStubs returns what keeps the stubs as their files have them; nil where there are none
@@ -176,14 +198,16 @@ func (p *parts) watchStubs() *watch.Watcher {
 	}
 	return watch.New(watch.Options{
 		What: stubsAre, Places: p.stubFiles.places, Digest: p.stubFiles.digest, Named: p.stubFiles.named(),
-		Take: func(files []watch.File) ([]watch.Named, error) {
-			change, err := p.stubFiles.swap(files)
-			if err != nil {
+		Take: func(ctx context.Context, files []watch.File) ([]watch.Named, error) {
+			change, named, err := p.stubFiles.swap(ctx, files)
+			switch {
+			case ctx.Err() != nil:
+			case err != nil:
 				p.refusedStubs(err)
-				return nil, err
+			default:
+				p.liveStubs(change)
 			}
-			p.liveStubs(change)
-			return p.stubFiles.named(), nil
+			return named, err
 		},
 		Refuse: p.refusedStubs,
 		Notice: func(text string) { p.log.Warn("stubs", zap.String("notice", text)) },

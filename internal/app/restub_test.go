@@ -5,9 +5,12 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -247,34 +250,99 @@ func TestRestubPorts(t *testing.T) {
 }
 
 // BenchmarkRestub measures from the save to the moment the stubs are live, and what is left
-// in the heap.
+// in the heap: where all of them changed, and where one did.
 func BenchmarkRestub(b *testing.B) {
 	for _, n := range []int{1, 100_000} {
-		b.Run(fmt.Sprintf("n=%d", n), func(b *testing.B) {
-			path := filepath.Join(b.TempDir(), "a.yaml")
-			text := func(body string) string {
-				var all strings.Builder
-				for i := range n {
-					fmt.Fprintf(&all, "- {name: s%d, request: {method: GET, host: api.test, path: /s/%d}, response: {body: %s}}\n", i, i, body)
+		for _, changed := range slices.Compact([]int{n, 1}) {
+			b.Run(fmt.Sprintf("n=%d/changed=%d", n, changed), func(b *testing.B) {
+				path := filepath.Join(b.TempDir(), "a.yaml")
+				text := func(body string) string {
+					var all strings.Builder
+					for i := range n {
+						fmt.Fprintf(&all, "- {name: s%d, request: {method: GET, host: api.test, path: /s/%d}, response: {body: %s}}\n", i, i, body)
+						if i == changed-1 {
+							body = "x"
+						}
+					}
+					return all.String()
 				}
-				return all.String()
-			}
-			saveFile(b, path, text("x"))
-			_, told := restubbing(b, path)
-			texts := []string{text("y"), text("z")}
-			i := 0
-			var before, after runtime.MemStats
-			runtime.GC()
-			runtime.ReadMemStats(&before)
-			for b.Loop() {
-				i++
-				saveFile(b, path, texts[i%2])
-				told("stubs_live")
-			}
-			runtime.GC()
-			runtime.ReadMemStats(&after)
-			b.ReportMetric(float64(before.HeapAlloc)/(1<<20), "MiB-before")
-			b.ReportMetric(float64(after.HeapAlloc)/(1<<20), "MiB-after")
-		})
+				saveFile(b, path, text("x"))
+				_, told := restubbing(b, path)
+				texts := []string{text("y"), text("z")}
+				i := 0
+				var before, after runtime.MemStats
+				runtime.GC()
+				runtime.ReadMemStats(&before)
+				for b.Loop() {
+					i++
+					saveFile(b, path, texts[i%2])
+					told("stubs_live")
+				}
+				runtime.GC()
+				runtime.ReadMemStats(&after)
+				b.ReportMetric(float64(before.HeapAlloc)/(1<<20), "MiB-before")
+				b.ReportMetric(float64(after.HeapAlloc)/(1<<20), "MiB-after")
+				b.ReportMetric(float64(after.Sys-after.HeapReleased)/(1<<20), "MiB-sys")
+			})
+		}
 	}
+}
+
+// A body may be saved after the stub that names it, which was refused for want of it.
+func TestRestubBodyLater(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "stubs", "a.yaml")
+	saveFile(t, path, one("/a", "one"))
+	p, told := restubbing(t, dir)
+	saveFile(t, path, "- {name: a, request: {path: /a}, response: {body_file: bodies/a.txt}}\n")
+	if got := told("stubs_refused"); !strings.Contains(got, "bodies/a.txt") {
+		t.Errorf("refused with %q", got)
+	}
+	saveFile(t, filepath.Join(dir, "stubs", "bodies", "a.txt"), "two")
+	told("stubs_live")
+	if got := said(p, asking("/a", "")); got != "two" {
+		t.Errorf("answered %q, want two", got)
+	}
+}
+
+// Reading again holds on to no folder, also where bodies are read while they are sent.
+func TestRestubKeepsNoFilesOpen(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "stubs", "a.yaml")
+	saveFile(t, filepath.Join(dir, "large"), strings.Repeat("x", 2<<20))
+	text := func(name string) string {
+		return fmt.Sprintf("- {name: %s, request: {path: /a}, response: {body_file: ../large}}\n", name)
+	}
+	saveFile(t, path, text("a"))
+	p, told := restubbing(t, dir)
+	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // which would close them
+	before := descriptors(t)
+	for i := range 5 {
+		saveFile(t, path, text(fmt.Sprint("a", i)))
+		told("stubs_live")
+	}
+	if after := descriptors(t); after > before {
+		t.Errorf("%d files are open, want %d", after, before)
+	}
+	a, err := p.Respond(asking("/a", ""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, err := a.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer body.Close()
+	if n, err := io.Copy(io.Discard, body); n != 2<<20 || err != nil {
+		t.Errorf("read %d bytes, %v, want %d", n, err, 2<<20)
+	}
+}
+
+func descriptors(t *testing.T) int {
+	t.Helper()
+	items, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Skip("no /proc: ", err)
+	}
+	return len(items)
 }

@@ -6,6 +6,9 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
+
+	"github.com/understudy-proxy/understudy/internal/timing"
 )
 
 // watchedDir is a folder under watch.
@@ -129,4 +132,39 @@ func add(want map[string]watchedDir, dir, name string, members bool) {
 	}
 	d.members = d.members || members
 	want[dir] = d
+}
+
+// trace tells states of the files apart without reading them, but for what happens to one
+// within the grain of its clock. It is for what the system does not tell of: folders far above that change
+// their names, file systems whose other side writes.
+func (w *Watcher) trace() uint64 {
+	sum := uint64(0)
+	add := func(path string) {
+		info, err := os.Stat(path)
+		if err != nil {
+			sum = timing.Mix(sum, 0)
+			return
+		}
+		inode := uint64(0)
+		if stat, ok := info.Sys().(*syscall.Stat_t); ok {
+			inode = stat.Ino
+		}
+		sum = timing.Mix(timing.MixString(sum, path), inode, uint64(info.Size()), uint64(info.ModTime().UnixNano()), uint64(info.Mode()))
+	}
+	for _, p := range w.o.Places {
+		add(p.Path)
+		items, err := os.ReadDir(p.Path)
+		if err != nil { // a file
+			continue
+		}
+		for _, item := range items {
+			if isMember(item.Name()) {
+				add(filepath.Join(p.Path, item.Name()))
+			}
+		}
+	}
+	for _, n := range w.named {
+		add(n.Path)
+	}
+	return sum
 }

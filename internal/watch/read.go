@@ -37,6 +37,9 @@ type Named struct {
 	Size bool
 }
 
+// Gone is a Named's Sum where there is no file, or none that can be read.
+const Gone = 0
+
 // Sum is a Named's of what a file holds.
 func Sum(data []byte) uint64 { return timing.MixString(0, string(data)) }
 
@@ -49,14 +52,22 @@ func (n Named) Changed() bool { return n.now() != n.Sum }
 // now is n's Sum as its file is now. Gone is a change, too.
 func (n Named) now() uint64 {
 	if n.Size {
-		info, err := os.Stat(n.Path)
-		if err != nil {
-			return 0
+		if info, err := os.Stat(n.Path); err == nil && info.Mode().IsRegular() {
+			return SumOfSize(info.Size())
 		}
-		return SumOfSize(info.Size())
+		return Gone
 	}
-	data, _ := os.ReadFile(n.Path)
+	data, err := ReadFile(n.Path)
+	if err != nil {
+		return Gone
+	}
 	return Sum(data)
+}
+
+// empty reports whether there is nothing in the file, or no file.
+func (n Named) empty() bool {
+	info, err := os.Stat(n.Path)
+	return err != nil || info.Size() == 0
 }
 
 // Read reads the files at places; what is what they hold, "rules", for errors. Those are
@@ -73,14 +84,9 @@ func Read(what string, places []Place) ([]File, error) {
 			if paths, err = members(what, p.Path); err != nil {
 				return nil, err
 			}
-		case info.Mode()&fs.ModeNamedPipe != 0:
-			return nil, &place.Error{
-				File: p.Path, Msg: fmt.Sprintf("read %s: want a file or a folder, got a pipe", what),
-				Hint: what + " are read again when they change, and a pipe can be read once: save them in a file",
-			}
 		}
 		for _, path := range paths {
-			data, err := os.ReadFile(path)
+			data, err := ReadFile(path)
 			if err != nil {
 				return nil, readError(what, path, err)
 			}
@@ -90,13 +96,44 @@ func Read(what string, places []Place) ([]File, error) {
 	return files, nil
 }
 
+// notFile says what stands where a file should: "a pipe".
+type notFile string
+
+func (n notFile) Error() string { return "want a file, got " + string(n) }
+
+// ReadFile is os.ReadFile of what is a file, or the null device. What is not is never
+// opened: nobody may write into a pipe, and a device may have no end.
+func ReadFile(path string) ([]byte, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	switch mode := info.Mode(); {
+	case mode.IsDir():
+		return nil, notFile("a folder")
+	case mode&fs.ModeNamedPipe != 0:
+		return nil, notFile("a pipe")
+	case mode&fs.ModeSocket != 0:
+		return nil, notFile("a socket")
+	case !mode.IsRegular():
+		if null, err := os.Stat(os.DevNull); err == nil && os.SameFile(info, null) {
+			return nil, nil
+		}
+		return nil, notFile("a device")
+	}
+	return os.ReadFile(path)
+}
+
 // readError is err with the file as its place.
 func readError(what, path string, err error) error {
-	text := err.Error()
+	e := &place.Error{File: path, Msg: fmt.Sprintf("read %s: %s", what, err)}
 	if pe, ok := errors.AsType[*fs.PathError](err); ok {
-		text = pe.Err.Error()
+		e.Msg = fmt.Sprintf("read %s: %s", what, pe.Err)
 	}
-	return &place.Error{File: path, Msg: fmt.Sprintf("read %s: %s", what, text)}
+	if _, ok := errors.AsType[notFile](err); ok {
+		e.Hint = what + " are read again when they change, and a pipe can be read once: save them in a file"
+	}
+	return e
 }
 
 // members lists a folder's files.

@@ -16,16 +16,20 @@ const (
 	// settle is how long files must be quiet before they are read: an editor
 	// truncates, writes, renames in a burst.
 	settle = 20 * time.Millisecond
-	// patience bounds settling where the burst does not end.
-	patience = 60 * time.Millisecond
-	// grace is how long a file that became empty or vanished may take to come back
+	// patience bounds settling where the burst does not end: some write a file line by
+	// line, and a half of it may read well.
+	patience = time.Second
+	// grace is how long a file that became empty, vanished or cannot be read may take to come back
 	// before that counts: whoever writes is between truncating and writing.
 	grace = 150 * time.Millisecond
 	// lineGrace is the same for a file whose last line lost its end. It is shorter,
 	// for there are editors that save like that on purpose.
 	lineGrace = 40 * time.Millisecond
-	// pollEvery is the beat of looking where the system cannot notify.
+	// pollEvery is the beat of looking where the system cannot notify, and of looking for
+	// what it did not tell of.
 	pollEvery = time.Second
+	// share is the most of a processor that the latter may take, as 1 of so many.
+	share = 200
 )
 
 // Options say what is watched, and who is told. The functions are called from Run, one at
@@ -36,9 +40,11 @@ type Options struct {
 	// Digest and Named are of the reading that is live when Run begins.
 	Digest uint64
 	Named  []Named
-	// Take makes a reading live, and returns the files that it names; or refuses it, and the
-	// old one stays. It must tell of both itself. The bytes are its own.
-	Take func(files []File) ([]Named, error)
+	// Take makes a reading live; or refuses it, and the old one stays. It returns the files
+	// that the reading names in both cases, Gone ones too: one that is refused may want nothing
+	// else. It must tell of both itself. The bytes are its own. Where ctx ends it may
+	// return at once, and tells nothing.
+	Take func(ctx context.Context, files []File) ([]Named, error)
 	// Refuse tells that the files cannot be read; the old reading stays.
 	Refuse func(err error)
 	// Notice tells of the watching itself: that files must be polled, and why.
@@ -48,7 +54,7 @@ type Options struct {
 // Watcher watches files.
 type Watcher struct {
 	o     Options
-	named []Named // of the reading that is live
+	named []Named // of the latest reading that was taken or refused
 
 	// Listen is fsnotify.NewWatcher, and Every how long it is between two looks where files
 	// are polled: for tests to replace before Run.
@@ -59,6 +65,7 @@ type Watcher struct {
 	watched map[string]watchedDir
 	polling bool
 	last    reading // the latest one that was taken or refused
+	traces  uint64  // of the files when they were read last
 }
 
 // New returns a watcher.
@@ -106,13 +113,17 @@ func (w *Watcher) Run(ctx context.Context) error {
 			s.touch() // whatever was missed
 		case <-beat.C:
 			if w.polling {
-				w.follow()
-				w.look(&s)
+				w.look(ctx, &s)
+				continue
 			}
+			began := time.Now()
+			if w.trace() != w.traces {
+				s.touch()
+			}
+			beat.Reset(max(w.Every, share*time.Since(began)))
 		case <-s.quiet.C:
 			s.began = time.Time{}
-			w.follow()
-			w.look(&s)
+			w.look(ctx, &s)
 		}
 	}
 }
@@ -134,10 +145,16 @@ func (s *schedule) touch() {
 }
 
 // look reads the files, and has them taken if they are new and whole.
-func (w *Watcher) look(s *schedule) {
+func (w *Watcher) look(ctx context.Context, s *schedule) {
+	for range 10 { // what came between looking for a folder and watching it
+		if !w.follow() {
+			break
+		}
+	}
+	w.traces = w.trace()
 	r, files := w.read()
 	if r.same(w.last) {
-		w.last.marks = r.marks // unknown at the start
+		w.last.marks, w.last.bodies = r.marks, r.bodies // unknown at the start
 		s.doubt = time.Time{}
 		return
 	}
@@ -157,11 +174,8 @@ func (w *Watcher) look(s *schedule) {
 		w.o.Refuse(r.err)
 		return
 	}
-	named, err := w.o.Take(files)
-	if err != nil {
-		return
-	}
-	w.named, w.last.named = named, then(named)
+	named, _ := w.o.Take(ctx, files)
+	w.named, w.last.named, w.last.bodies = named, then(named), empties(named)
 	if w.follow() {
 		s.touch() // a named file that is new may have changed before it was watched
 	}
@@ -192,6 +206,7 @@ func (w *Watcher) concerns(name string) bool {
 // reading is what is remembered of what the files held at one moment.
 type reading struct {
 	marks  map[string]mark
+	bodies map[string]bool // of the named files: whether they are empty, or gone
 	digest uint64
 	named  uint64
 	err    error // a file could not be read
@@ -201,7 +216,7 @@ type reading struct {
 type mark struct{ empty, line bool }
 
 func (w *Watcher) read() (reading, []File) {
-	r := reading{marks: map[string]mark{}}
+	r := reading{marks: map[string]mark{}, bodies: empties(w.named)}
 	for i := range w.named {
 		r.named = timing.Mix(r.named, w.named[i].now())
 	}
@@ -224,6 +239,15 @@ func then(named []Named) uint64 {
 	return sum
 }
 
+// empties are a reading's bodies.
+func empties(named []Named) map[string]bool {
+	empty := make(map[string]bool, len(named))
+	for _, n := range named {
+		empty[n.Path] = n.empty()
+	}
+	return empty
+}
+
 func (r reading) same(o reading) bool {
 	if r.err != nil || o.err != nil {
 		return r.err != nil && o.err != nil && r.err.Error() == o.err.Error()
@@ -233,7 +257,7 @@ func (r reading) same(o reading) bool {
 
 // unfinished returns how long to wait for the rest where the reading looks like
 // a file being written: one cannot be read, is empty, or lost the end of its
-// last line, and was not so before. 0 where it looks whole.
+// last line, or a named one is empty or gone, and was not so before. 0 where it looks whole.
 func (r reading) unfinished(before reading) time.Duration {
 	if r.err != nil {
 		return grace
@@ -246,6 +270,11 @@ func (r reading) unfinished(before reading) time.Duration {
 		}
 		if known && old.line && !now.line {
 			wait = lineGrace
+		}
+	}
+	for path, empty := range r.bodies {
+		if was, known := before.bodies[path]; empty && known && !was {
+			return grace
 		}
 	}
 	for name := range before.marks { // one of a folder is gone: removed, or about to be replaced
