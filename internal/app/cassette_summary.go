@@ -5,7 +5,6 @@ import (
 
 	"github.com/understudy-proxy/understudy/fixtures/cassette"
 	"github.com/understudy-proxy/understudy/fixtures/place"
-	"github.com/understudy-proxy/understudy/fixtures/stub"
 )
 
 // Summary is what a cassette holds, at a glance.
@@ -79,7 +78,7 @@ func Summarize(c *cassette.Cassette) (*Summary, error) {
 	if len(s.Captured) == 0 { // an archive, or a recording that was cut short
 		s.Captured = counted(hosts)
 	}
-	stubs, err := stub.Load(c.Stubs...)
+	stubs, err := readStubs(c.Stubs...)
 	if err != nil {
 		return nil, BadInput(err)
 	}

@@ -12,7 +12,6 @@ import (
 
 	"github.com/understudy-proxy/understudy/fixtures/cassette"
 	"github.com/understudy-proxy/understudy/fixtures/place"
-	"github.com/understudy-proxy/understudy/fixtures/stub"
 	"github.com/understudy-proxy/understudy/internal/config"
 	"github.com/understudy-proxy/understudy/rules"
 	"github.com/understudy-proxy/understudy/shaping"
@@ -119,7 +118,7 @@ func (c *Checked) rules(path string) {
 
 func (c *Checked) stubs(path string) {
 	c.Kind = "stubs"
-	stubs, err := stub.Load(path)
+	stubs, err := readStubs(path)
 	if err != nil {
 		c.fail(err)
 		return
@@ -252,7 +251,7 @@ func (c *Checked) cassette(path string) {
 		c.fail(err)
 		return
 	}
-	stubs, err := stub.Load(opened.Stubs...)
+	stubs, err := readStubs(opened.Stubs...)
 	if err != nil {
 		c.fail(err)
 		return

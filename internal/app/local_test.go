@@ -8,7 +8,6 @@ import (
 	"testing"
 
 	"github.com/understudy-proxy/understudy/fixtures"
-	"github.com/understudy-proxy/understudy/fixtures/stub"
 )
 
 // What was recorded, and stubs, tell on which ports of the loopback a replay has answers.
@@ -24,7 +23,7 @@ func TestLocalPorts(t *testing.T) {
 			if err := os.WriteFile(file, []byte("- {name: s, request: "+request+", response: {status: 200}}\n"), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			stubs, err := stub.Load(file)
+			stubs, err := readStubs(file)
 			if err != nil {
 				t.Fatal(err)
 			}

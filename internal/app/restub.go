@@ -78,6 +78,28 @@ func (f *stubFiles) load(p *player) error {
 // stubsAre what is in the files, for errors.
 const stubsAre = "stubs"
 
+// readStubs reads files of one cassette's stubs.
+func readStubs(names ...string) ([]*stub.Stub, error) {
+	places := make([]watch.Place, len(names))
+	for i, name := range names {
+		places[i].Path = name
+	}
+	files, err := watch.Read(stubsAre, places)
+	if err != nil {
+		return nil, err
+	}
+	set, err := stub.Read(nil, nil, sourcesOf(files)...)
+	return set.Stubs, err
+}
+
+func sourcesOf(files []watch.File) []stub.Source {
+	sources := make([]stub.Source, len(files))
+	for i, file := range files {
+		sources[i] = stub.Source{Name: file.Name, Data: file.Data}
+	}
+	return sources
+}
+
 // named are the files that stubs name.
 func (f *stubFiles) named() []watch.Named {
 	var all []watch.Named
@@ -145,13 +167,11 @@ func (s *stubPlace) changed(files []watch.File) bool {
 // notes the files that they name alone.
 func (s *stubPlace) read(ctx context.Context, files []watch.File) error {
 	full := map[string]bool{}
-	var sources []stub.Source
 	for _, file := range files {
 		full[file.Name] = len(file.Data) > 0
 		if s.full[file.Name] && len(file.Data) == 0 { // as while it is written anew
 			return place.List{{File: file.Name, Msg: "empty: it held stubs before", Hint: "[] is a list of none; or remove the file"}}
 		}
-		sources = append(sources, stub.Source{Name: file.Name, Data: file.Data})
 	}
 	if len(files) == 0 && len(s.full) > 0 {
 		if _, err := cassette.Open(s.cassette); err != nil { // a start would refuse it as well
@@ -161,7 +181,7 @@ func (s *stubPlace) read(ctx context.Context, files []watch.File) error {
 	set, err := stub.Read(s.set, func() error { // requests come first
 		runtime.Gosched()
 		return ctx.Err()
-	}, sources...)
+	}, sourcesOf(files)...)
 	s.named = namedBy(set)
 	if err != nil {
 		return err
