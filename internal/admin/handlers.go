@@ -61,6 +61,7 @@ func (a *api) status(w http.ResponseWriter, _ *http.Request) {
 	}
 	s.Listeners = notNil(s.Listeners)
 	s.Cassettes = notNil(s.Cassettes)
+	s.Models = notNil(s.Models)
 	writeJSON(w, s)
 }
 

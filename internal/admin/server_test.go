@@ -71,7 +71,8 @@ func fullOptions() Options {
 			_, _ = io.WriteString(w, "up 1\n")
 		}),
 		Status: func() Status {
-			return Status{Version: "1", Mode: "replay", Seed: 1<<64 - 1, StartedAt: at, Listeners: []Listener{{"forward", "http://127.0.0.1:8080", ""}}, Cassettes: []string{"c"}}
+			return Status{Version: "1", Mode: "replay", Seed: 1<<64 - 1, StartedAt: at, Listeners: []Listener{{"forward", "http://127.0.0.1:8080", ""}}, Cassettes: []string{"c"},
+				Models: []Model{{Cassette: "c", Operations: []string{"GET shop.test/a"}, Discipline: "by load", InFlight: 2, InService: 2, Served: 7}}}
 		},
 		Ledger:    func() any { return map[string]any{"exchanges": 2} },
 		Exchanges: exchanges,

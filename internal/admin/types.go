@@ -22,6 +22,22 @@ type Status struct {
 	Chaos         bool       `json:"chaos"`       // false when all rules are switched off
 	RulesError    string     `json:"rules_error"` // why the last change was refused; "" if it was not
 	StubsError    string     `json:"stubs_error"` // likewise
+	Models        []Model    `json:"models"`      // at work: with --timing model
+}
+
+// Model is a timing model at work. Who is in flight there, and neither in service nor waiting,
+// is in the delay before the station, or its answer is on its way.
+type Model struct {
+	Cassette   string   `json:"cassette"`
+	Operations []string `json:"operations"`
+	Discipline string   `json:"discipline"`          // fifo, ps or by load
+	Servers    int      `json:"servers"`             // 0 for by load
+	Capacity   float64  `json:"capacity_per_second"` // by the fit; 0 where it is not known
+	InFlight   int      `json:"in_flight"`
+	InService  int      `json:"in_service"`
+	Waiting    int      `json:"waiting"` // for a server
+	Served     uint64   `json:"served"`  // since the start
+	Left       uint64   `json:"left"`    // clients that did before their answer was due
 }
 
 // Listener is an open front door.

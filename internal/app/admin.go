@@ -95,7 +95,7 @@ func (p *parts) status() admin.Status {
 		Listeners: []admin.Listener{}, Cassettes: append([]string{}, p.c.Cassettes...),
 		Exchanges: p.books.finished.Load(), InFlight: int64(p.pipeline.InFlight()),
 		Misses: p.books.misses.Load(), Faults: p.books.faults.Load(),
-		Dropped: uint64(rec.Dropped), Lossy: rec.Dropped > 0, Chaos: p.engine.AllEnabled(),
+		Dropped: uint64(rec.Dropped), Lossy: rec.Dropped > 0, Chaos: p.engine.AllEnabled(), Models: p.modelsNow(),
 	}
 	for _, l := range p.listeners {
 		s.Listeners = append(s.Listeners, admin.Listener{Kind: string(l.Kind), URL: l.shown, To: l.To})

@@ -53,6 +53,7 @@ type parts struct {
 	rulesOpts rules.Options
 	player    *player
 	stubFiles stubFiles // the player's
+	models    []working // likewise; none without --timing model
 	recorder  *recorder.Recorder
 	transport *upstream.Transport
 	authority func() (*ca.Authority, error) // loads or makes it at the first call

@@ -14,6 +14,7 @@ import (
 	"github.com/understudy-proxy/understudy/fixtures"
 	"github.com/understudy-proxy/understudy/fixtures/cassette"
 	"github.com/understudy-proxy/understudy/fixtures/place"
+	"github.com/understudy-proxy/understudy/internal/admin"
 	"github.com/understudy-proxy/understudy/internal/config"
 	"github.com/understudy-proxy/understudy/internal/timing"
 	"github.com/understudy-proxy/understudy/internal/timing/station"
@@ -268,6 +269,26 @@ func (s *stations) of(x *fixtures.Exchange) int32 {
 	return s.number[operationOf(&x.Request)]
 }
 
+// working is a model at work.
+type working struct {
+	model *cassette.Model
+	of    *cassette.Cassette
+	live  *station.Live
+}
+
+// modelsNow are the models at work, for the admin API.
+func (p *parts) modelsNow() []admin.Model {
+	var out []admin.Model
+	for _, w := range p.models {
+		m, load := w.model, w.live.Load(time.Now())
+		out = append(out, admin.Model{
+			Cassette: w.of.Path, Operations: m.Operations, Discipline: m.Discipline, Servers: m.Servers, Capacity: m.Capacity,
+			InFlight: load.InFlight, InService: load.InService, Waiting: load.Waiting, Served: load.Served, Left: load.Left,
+		})
+	}
+	return out
+}
+
 // makeStations sets a cassette's models up where they are to be played.
 func (p *parts) makeStations(c *cassette.Cassette) (stations, error) {
 	if p.c.Timing != config.TimingModel {
@@ -299,6 +320,7 @@ func (p *parts) makeStations(c *cassette.Cassette) (stations, error) {
 			r.Station = station.Station{Discipline: station.Discipline(m.Discipline), Servers: m.Servers, Fixed: time.Duration(m.Fixed), Share: m.Share}
 		}
 		live := station.NewLive(r.Station, station.NewDrawer(r, visits, timing.MixString(timing.Mix(p.seed, uint64(i)), c.Name)))
+		p.models = append(p.models, working{m, c, live})
 		for n, name := range m.Operations {
 			s.entrances = append(s.entrances, entrance{live, n})
 			s.number[name] = int32(len(s.entrances))

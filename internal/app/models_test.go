@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -14,6 +15,7 @@ import (
 	"github.com/understudy-proxy/understudy/fixtures"
 	"github.com/understudy-proxy/understudy/fixtures/cassette"
 	"github.com/understudy-proxy/understudy/fixtures/redact"
+	"github.com/understudy-proxy/understudy/internal/admin"
 	"github.com/understudy-proxy/understudy/internal/config"
 	"github.com/understudy-proxy/understudy/internal/timing/station"
 )
@@ -141,6 +143,45 @@ func TestModelOfTooFew(t *testing.T) {
 		t.Errorf("due after %v, want a recorded latency", due.Sub(at))
 	}
 	turn.Leave(at)
+}
+
+// A model at work is told of: what it is, and what goes on there.
+func TestModelsAtWork(t *testing.T) {
+	dir := recordedAt(t, 15)
+	if _, _, err := FitModels(dir, false); err != nil {
+		t.Fatal(err)
+	}
+	c, err := OpenCassette(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := modelParts(config.TimingModel)
+	s, err := p.makeStations(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tell := func() admin.Model {
+		t.Helper()
+		all := p.modelsNow()
+		if len(all) != 1 {
+			t.Fatalf("%d models are at work, want 1", len(all))
+		}
+		return all[0]
+	}
+	want := admin.Model{Cassette: dir, Operations: []string{"GET api.test/orders/{id}"}, Discipline: cassette.ByLoad}
+	if got := tell(); !reflect.DeepEqual(got, want) {
+		t.Errorf("at work is %+v, want %+v", got, want)
+	}
+	turn := s.entrances[0].Enter(time.Now(), 2, 0, 0)
+	want.InFlight, want.InService = 1, 1
+	if got := tell(); !reflect.DeepEqual(got, want) {
+		t.Errorf("with a request at work is %+v, want %+v", got, want)
+	}
+	turn.Leave(time.Now())
+	want.InFlight, want.InService, want.Served = 0, 0, 1
+	if got := tell(); !reflect.DeepEqual(got, want) {
+		t.Errorf("after it at work is %+v, want %+v", got, want)
+	}
 }
 
 func TestModelsThatAreNotThere(t *testing.T) {

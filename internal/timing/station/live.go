@@ -49,6 +49,11 @@ type Live struct {
 	tails   order[int64]
 	waiting order[float64] // of those in served
 	virtual float64        // what each in served has got, ns, since there was nobody
+
+	// For Load: when those in a FIFO's line are served, and how many turns were left when
+	// their answer was due, and before.
+	line       []int64
+	done, gone uint64
 }
 
 // NewLive returns a station at which nobody is. Draw is called by one at a time.
@@ -150,6 +155,7 @@ func (t *Turn) Leave(at time.Time) {
 	if l.station.Servers > 0 {
 		l.advance(l.instant(at)) // what was due before, its own with its tail, has happened
 	}
+	l.count(t, at)
 	t.left, t.tail = true, 0
 	if l.station.Discipline == FIFO {
 		if free := max(l.now, t.first); l.free.has(t) && free < l.free.list[t.places[byFree]-1].key {
@@ -242,6 +248,7 @@ func (l *Live) take(t *Turn) {
 		return
 	}
 	start = max(start, l.free.first().key)
+	l.queue(t.entry, start)
 	t.settle(after(start, t.service))
 	l.free.replace(after(t.first, t.tail), t)
 }
