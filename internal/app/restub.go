@@ -41,9 +41,12 @@ type stubPlace struct {
 	full     map[string]bool // its files that hold something
 }
 
-// manyStubs is from how many stubs on what reading them left behind, eighty times
-// their size, is given back at once: the collector would leave it for minutes.
+// manyStubs is from how many stubs on what reading them left behind, several times what they
+// take, is given back at once: the collector would leave it for minutes.
 const manyStubs = 10_000
+
+// aTurn is after how many stubs those who wait for the processor get it: half a millisecond.
+const aTurn = 16
 
 // add notes where the stubs of the next deck live, if it can have any.
 func (f *stubFiles) add(c *cassette.Cassette) {
@@ -178,8 +181,11 @@ func (s *stubPlace) read(ctx context.Context, files []watch.File) error {
 			return err
 		}
 	}
-	set, err := stub.Read(s.set, func() error { // requests come first
-		runtime.Gosched()
+	n := 0
+	set, err := stub.Read(s.set, func() error {
+		if n++; n%aTurn == 0 {
+			runtime.Gosched()
+		}
 		return ctx.Err()
 	}, sourcesOf(files)...)
 	s.named = namedBy(set)

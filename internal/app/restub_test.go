@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -21,6 +22,7 @@ import (
 	"github.com/understudy-proxy/understudy/fixtures"
 	"github.com/understudy-proxy/understudy/internal/config"
 	"github.com/understudy-proxy/understudy/internal/telemetry"
+	"github.com/understudy-proxy/understudy/internal/watch"
 	"github.com/understudy-proxy/understudy/proxy"
 )
 
@@ -38,10 +40,9 @@ func (w lineWriter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// restubbing plays cassettes and follows their stubs until the test ends.
-func restubbing(t testing.TB, cassettes ...string) (*player, func(event string) string) {
+// playing is what a replay of cassettes needs of a run.
+func playing(t testing.TB, events io.Writer, cassettes ...string) *parts {
 	t.Helper()
-	events := make(lineWriter, 1000)
 	p := &parts{
 		c: &config.Config{Mode: config.ModeReplay, Cassettes: cassettes}, log: zap.NewNop(), events: NewEvents(events, true),
 		books: &books{metrics: telemetry.NewMetrics(telemetry.Options{})},
@@ -49,6 +50,14 @@ func restubbing(t testing.TB, cassettes ...string) (*player, func(event string) 
 	if err := p.makePlayer(); err != nil {
 		t.Fatal(err)
 	}
+	return p
+}
+
+// restubbing plays cassettes and follows their stubs until the test ends.
+func restubbing(t testing.TB, cassettes ...string) (*player, func(event string) string) {
+	t.Helper()
+	events := make(lineWriter, 1000)
+	p := playing(t, events, cassettes...)
 	w := p.watchStubs()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error)
@@ -302,6 +311,24 @@ func TestRestubBodyLater(t *testing.T) {
 	told("stubs_live")
 	if got := said(p, asking("/a", "")); got != "two" {
 		t.Errorf("answered %q, want two", got)
+	}
+}
+
+// The end of a run does not wait for stubs to be read, and nothing comes of those that were.
+func TestRestubEndsWithTheRun(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a.yaml")
+	saveFile(t, path, one("/a", "one")+one("/b", "one"))
+	p := playing(t, io.Discard, path)
+	now := p.player.now.Load()
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	files := []watch.File{{Name: path, Data: []byte(one("/a", "two") + one("/b", "two"))}}
+	if _, _, err := p.stubFiles.swap(ctx, files); !errors.Is(err, context.Canceled) || p.player.now.Load() != now {
+		t.Errorf("swap at the end = %v, want it to stop", err)
+	}
+	change, _, err := p.stubFiles.swap(context.Background(), files)
+	if err != nil || change.Changed != 2 || said(p.player, asking("/b", "")) != "two" {
+		t.Errorf("swap = %+v, %v, want two changes", change, err)
 	}
 }
 

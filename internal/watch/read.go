@@ -64,11 +64,8 @@ func (n Named) now() uint64 {
 	return Sum(data)
 }
 
-// empty reports whether there is nothing in the file, or no file.
-func (n Named) empty() bool {
-	info, err := os.Stat(n.Path)
-	return err != nil || info.Size() == 0
-}
+// nothing reports whether a Named's sum is that of an empty file, or of none.
+func nothing(sum uint64) bool { return sum == Gone || sum == Sum(nil) || sum == SumOfSize(0) }
 
 // Read reads the files at places; what is what they hold, "rules", for errors. Those are
 // *place.Error.

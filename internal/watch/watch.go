@@ -175,7 +175,10 @@ func (w *Watcher) look(ctx context.Context, s *schedule) {
 		return
 	}
 	named, _ := w.o.Take(ctx, files)
-	w.named, w.last.named, w.last.bodies = named, then(named), empties(named)
+	w.named, w.last.named, w.last.bodies = named, then(named), map[string]bool{}
+	for _, n := range named {
+		w.last.bodies[n.Path] = nothing(n.Sum)
+	}
 	if w.follow() {
 		s.touch() // a named file that is new may have changed before it was watched
 	}
@@ -216,9 +219,11 @@ type reading struct {
 type mark struct{ empty, line bool }
 
 func (w *Watcher) read() (reading, []File) {
-	r := reading{marks: map[string]mark{}, bodies: empties(w.named)}
+	r := reading{marks: map[string]mark{}, bodies: make(map[string]bool, len(w.named))}
 	for i := range w.named {
-		r.named = timing.Mix(r.named, w.named[i].now())
+		sum := w.named[i].now()
+		r.named = timing.Mix(r.named, sum)
+		r.bodies[w.named[i].Path] = nothing(sum)
 	}
 	var files []File
 	files, r.err = Read(w.o.What, w.o.Places)
@@ -237,15 +242,6 @@ func then(named []Named) uint64 {
 		sum = timing.Mix(sum, n.Sum)
 	}
 	return sum
-}
-
-// empties are a reading's bodies.
-func empties(named []Named) map[string]bool {
-	empty := make(map[string]bool, len(named))
-	for _, n := range named {
-		empty[n.Path] = n.empty()
-	}
-	return empty
 }
 
 func (r reading) same(o reading) bool {
