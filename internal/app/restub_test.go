@@ -343,13 +343,14 @@ func TestRestubKeepsNoFilesOpen(t *testing.T) {
 	saveFile(t, path, text("a"))
 	p, told := restubbing(t, dir)
 	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // which would close them
+	const times = 10
 	before := descriptors(t)
-	for i := range 5 {
+	for i := range times {
 		saveFile(t, path, text(fmt.Sprint("a", i)))
 		told("stubs_live")
 	}
-	if after := descriptors(t); after > before {
-		t.Errorf("%d files are open, want %d", after, before)
+	if after := descriptors(t); after >= before+times { // the watcher has some of its own
+		t.Errorf("%d files are open, want about %d", after, before)
 	}
 	a, err := p.Respond(asking("/a", ""))
 	if err != nil {
