@@ -33,6 +33,7 @@ type answer struct {
 	// changed. It ends with io.EOF; a part may come with it.
 	next    func() (part []byte, due time.Time, err error)
 	trailer func() fixtures.Header
+	fault   *fixtures.Fault // a stub's own; nil for none
 	// live is set for an answer from upstream: its bytes go to the tape, and waiting for
 	// them is the upstream's time.
 	live bool

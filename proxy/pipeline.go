@@ -206,6 +206,9 @@ func (v *visit) run(ctx context.Context) error {
 	if err := v.replan(ctx, a); err != nil {
 		return err
 	}
+	if a.fault != nil && v.x.Plan.Fault == nil {
+		v.x.Plan.Fault = a.fault
+	}
 	if struck, err := v.strike(ctx, a); struck {
 		v.salvage(a)
 		return err

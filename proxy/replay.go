@@ -38,6 +38,7 @@ func (v *visit) play(found *fixtures.Answer) (*answer, error) {
 		Status: resp.Status, Reason: resp.Reason, Exact: resp.Proto != "HTTP/2.0" && resp.Proto != "",
 		Header: resp.Header, Length: playedLength(resp), Chunked: resp.Body.Chunked,
 	}
+	a.fault = found.Fault
 	speed := v.speed(found)
 	first := scaled(found.FirstByte, speed)
 	a.firstDue, a.paced = a.base.Add(first), first > 0

@@ -217,3 +217,33 @@ func TestNobodyToAnswer(t *testing.T) {
 		t.Errorf("%d %s", resp.StatusCode, resp.body)
 	}
 }
+
+// A stub's own fault strikes, and gives way to one of the rules.
+func TestStubsFault(t *testing.T) {
+	for _, rules := range []bool{false, true} {
+		a := recorded(fixtures.Body{Bytes: []byte("never")})
+		a.Stub, a.Fault = true, &fixtures.Fault{Kind: fixtures.FaultClose}
+		with := []config{responding(func(*Exchange) (*fixtures.Answer, error) { return a, nil })}
+		if rules {
+			with = append(with, planning(&planned{plan: func(*Exchange) fixtures.Plan {
+				return fixtures.Plan{Fault: &fixtures.Fault{Kind: fixtures.FaultStatus, Status: 503}}
+			}}))
+		}
+		g := newRig(t, "http://up.test", with...)
+		c, base := g.client("h1")
+		resp, err := c.Get(base + "/")
+		if rules {
+			if err != nil || resp.StatusCode != 503 {
+				t.Errorf("beside a rule's fault: %v, %v, want the rule's 503", resp, err)
+			}
+			continue
+		}
+		if err == nil {
+			t.Errorf("status %d, want the connection closed without an answer", resp.StatusCode)
+		}
+		if x := g.books.exchange(t, 1); x.Outcome != fixtures.OutcomeFault || !x.Stub {
+			t.Errorf("outcome %v, stub %t, want a stub's fault", x.Outcome, x.Stub)
+		}
+		g.stop()
+	}
+}
