@@ -38,7 +38,7 @@ func TestReal(t *testing.T) {
 	t.Run("together", func(t *testing.T) {
 		for name, story := range map[string]func(*testing.T){
 			"Matrix": s.testMatrix, "Wrk": s.testWrk, "Command": s.testCommand,
-			"Lossy": s.testLossy, "Start": s.testStart, "BadInput": s.testBadInput, "Differ": s.testDiffer, "Resumption": s.testResumption,
+			"Lossy": s.testLossy, "Start": s.testStart, "BadInput": s.testBadInput, "Differ": s.testDiffer, "Resumption": s.testResumption, "WireMock": s.testWireMock,
 		} {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
