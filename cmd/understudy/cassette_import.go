@@ -46,7 +46,7 @@ func newCassetteImport() *cobra.Command {
 		}
 		warn(cmd, done.Warnings)
 		if done.Format == "wiremock" {
-			if _, err := fmt.Fprintf(cmd.OutOrStdout(), "%s: stubs %d of %d mappings\n", args[0], done.Stubs, done.Mappings); err != nil {
+			if _, err := fmt.Fprintf(cmd.OutOrStdout(), "%s: mappings %d of %d, stubs %d\n", args[0], done.Brought, done.Mappings, done.Stubs); err != nil {
 				return err
 			}
 		}

@@ -156,19 +156,22 @@ func questions(n int) []question {
 		/file-template?name=Ann /file-template /json-untyped /lines /template/a /template/a?q=z&q=y /template/b/c?q=%3C /template/
 		/dribble /delayed /delayed-lognormal /twice /twice/more /twin /fault/close /fault/reset /fault/chunk /fault/random /form /template-json
 		/body/equal /body/case /body/contains /body/matches /body/absent /body/not /body/or /body/json /body/json-object /body/json-extra
-		/body/json-order /body/path /body/path-deep /body/path-any /body/path-value /body/path-contains /body/path-not`)
+		/body/json-order /body/path /body/path-deep /body/path-any /body/path-value /body/path-contains /body/path-not
+		/body/json-any-order /body/json-recorded /body/path-filter /body/path-filter-root`)
 	fields := [][]string{nil, {"X-Kind: one"}, {"X-Kind: two"}, {"X-Kind:"}, {"X-Kind: one", "Accept: application/json"}, {"x-kind: one", "ACCEPT: text/html, json"},
 		{"X-Kind: ONE", "Accept: application/json"}, {"Cookie: session=abc1"}, {"Cookie: session=XYZ"}, {"Cookie: a=1; session=12; b=2"}, {"Cookie: other=12"},
 		{"Authorization: Basic YW5uOnMzY3JldCsv"}, {"Authorization: basic YW5uOnMzY3JldCsv"}, {"Authorization: Basic YW5uOndyb25n"}}
 	bodies := []string{"", "hi", "HI", "hi ", "x", "abcd", "a\nCD", "abce", "word", "never or", `{"a":1,"b":[1,2]}`, `{"b":[1,2],"a":1.0}`, `{"b":[2,1],"a":1}`,
 		`{"a":1,"n":null}`, `{"a":1.00 ,"n": null}`, `{"a":1}`, `{"a":"1","n":null}`, `{"a":1,"b":[{"c":1,"d":2},3],"z":9}`, `{"a":1,"b":[{"c":2}]}`,
 		`{"l":[1],"a":1}`, `{"l":[1,1],"a":1}`, `{"x":1}`, `{"x":"1"}`, `{"x":"a1"}`, `{"x":"b","y":null}`, `{"x":null}`, `{"x":[]}`, `{"x":{}}`, `{"x":""}`, `{"x":false}`,
-		`{"x":1,"y":2}`, `{"x":1,"y":[]}`, `{"items":[{"sku":"shoe-1"},{"sku":"hat"}]}`, `{"items":[{"sku":"hat"}]}`, `{"items":[{"no":1}]}`, `{"items":[]}`,
+		`{"x":1,"y":2}`, `{"x":1,"y":[]}`, `{"items":[{"sku":"shoe-1"},{"sku":"hat"}]}`, `{"items":[{"sku":"hat"}]}`, `{"items":[{"no":1}]}`, `{"items":[]}`, `{"items":{"sku":"hat"}}`, `{"items":{"k":{"sku":"hat"}}}`,
+		`[{"x":"a1"}]`, `[{"y":"a1"},{"x":"a1"}]`, `[[{"x":"a1"}]]`, `{"k":{"x":"a1"}}`, `{"a":1,"b":[3,{"c":1}]}`, `{"a":1,"b":[2,1],"c":0}`, `{"a":1,"b":[1,1]}`,
+		`{"b":[{"c":1,"d":1},4,3],"a":1,"z":{}}`,
 		`{"id":"o-17","x":"<b>"}`, `not json`, `[1]`, "user=ann&x=1", "user=bob", "user=bob&user=ann"}
 	var out []question
 	typed := func(body string) []string {
 		switch {
-		case strings.HasPrefix(body, "{"):
+		case strings.HasPrefix(body, "{"), strings.HasPrefix(body, "["):
 			return []string{json}
 		case strings.HasPrefix(body, "user="):
 			return []string{form}
@@ -270,7 +273,7 @@ func (s *stage) testWireMock(t *testing.T) {
 			}
 		}
 		t.Logf("%s: %d requests, %d answered by a mapping, %d answers differ", filepath.Base(source), asked, answered, differ)
-		if answered < asked/3 {
+		if answered < 400 {
 			t.Errorf("WireMock answered %d of %d requests: too few to tell anything", answered, asked)
 		}
 		a.stop(t)

@@ -29,7 +29,8 @@ type ImportOptions struct {
 type Import struct {
 	Format   string // "har" or "wiremock"
 	Mappings int    // that there were
-	Stubs    int    // that were made of them
+	Brought  int    // of them
+	Stubs    int    // that they became
 	// Warnings say what was left out or is not quite the same.
 	Warnings []*place.Error
 }
@@ -42,10 +43,7 @@ func ImportCassette(dst, src string, o ImportOptions) (*Import, error) {
 		return nil, fileError(err)
 	}
 	if !info.IsDir() && strings.HasSuffix(strings.ToLower(src), ".har") {
-		warnings, err := ImportHAR(dst, src, o.Redact)
-		if err == nil && o.Strict && len(warnings) > 0 {
-			return nil, errors.Join(BadInput(place.List(warnings)), os.RemoveAll(dst))
-		}
+		warnings, err := importHAR(dst, src, o)
 		return &Import{Format: "har", Warnings: warnings}, err
 	}
 	sources, options, err := mappingFiles(src, info.IsDir())
@@ -68,7 +66,7 @@ func ImportCassette(dst, src string, o ImportOptions) (*Import, error) {
 	if o.Strict && len(m.Left) > 0 {
 		return nil, BadInput(place.List(m.Left))
 	}
-	out := &Import{Format: "wiremock", Mappings: m.Count + len(m.Left), Stubs: m.Count, Warnings: append(m.Left, m.Notes...)}
+	out := &Import{Format: "wiremock", Mappings: m.Count + len(m.Left), Brought: m.Count, Stubs: m.Stubs, Warnings: append(m.Left, m.Notes...)}
 	return out, making(dst, func() error { return writeStubs(dst, m) })
 }
 
@@ -88,10 +86,10 @@ func writeStubs(dst string, m *wiremock.Imported) error {
 		}
 	}
 	name := filepath.Join(dir, "wiremock.yaml")
-	if err := os.WriteFile(name, m.Stubs, 0o600); err != nil {
+	if err := os.WriteFile(name, m.File, 0o600); err != nil {
 		return err
 	}
-	_, err := stub.Read(nil, nil, stub.Source{Name: name, Data: m.Stubs})
+	_, err := stub.Read(nil, nil, stub.Source{Name: name, Data: m.File})
 	return err
 }
 

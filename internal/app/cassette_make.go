@@ -38,14 +38,12 @@ func RedactCassette(dst, src string, config redact.Config) error {
 	return making(dst, func() error { return cassette.Redact(src, dst, config) })
 }
 
-// ImportHAR makes the cassette dst of an HTTP archive, redacted on the way unless
-// config turns that off. It returns what of it could not be used.
-func ImportHAR(dst, file string, config redact.Config) ([]*place.Error, error) {
+// importHAR makes the cassette dst of an HTTP archive, redacted on the way unless
+// o turns that off. It returns what of it could not be used.
+func importHAR(dst, file string, o ImportOptions) ([]*place.Error, error) {
+	config := o.Redact
 	if err := checkRedaction(config); err != nil {
 		return nil, err
-	}
-	if !strings.HasSuffix(strings.ToLower(file), ".har") {
-		return nil, Usage(fmt.Errorf("%s: want an HTTP archive, a file ending in .har", file))
 	}
 	c, err := OpenCassette(file)
 	if err != nil {
@@ -71,6 +69,9 @@ func ImportHAR(dst, file string, config redact.Config) ([]*place.Error, error) {
 		warnings = append(slices.Clip(warnings), &place.Error{File: file,
 			Msg:  plural(foreign, "exchange") + " had secrets taken out before; an archive does not carry the salt",
 			Hint: "requests with the original secrets will not match; replay the cassette that it was exported from"})
+	}
+	if o.Strict && len(c.Warnings) > 0 {
+		return nil, BadInput(place.List(c.Warnings))
 	}
 	err = making(dst, func() error {
 		if err := cassette.Redact(file, dst, config); err != nil {
