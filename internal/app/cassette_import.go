@@ -40,24 +40,24 @@ type Import struct {
 func ImportCassette(dst, src string, o ImportOptions) (*Import, error) {
 	info, err := os.Stat(src)
 	if err != nil {
-		return nil, fileError(err)
+		return nil, BadInput(fmt.Errorf("%s: %s", src, reason(err)))
 	}
 	if !info.IsDir() && strings.HasSuffix(strings.ToLower(src), ".har") {
 		warnings, err := importHAR(dst, src, o)
 		return &Import{Format: "har", Warnings: warnings}, err
 	}
-	sources, options, err := mappingFiles(src, info.IsDir())
+	sources, err := mappingFiles(src, info.IsDir())
 	if err != nil {
 		return nil, err
 	}
-	options.Templates = o.Templates
-	if options.Files != nil {
-		root, err := os.OpenRoot(filesDir(src, info.IsDir()))
-		if err != nil {
-			return nil, Setup(err)
-		}
+	options := wiremock.Options{Templates: o.Templates, Exported: !info.IsDir()}
+	root, err := os.OpenRoot(filesDir(src, info.IsDir()))
+	switch {
+	case err == nil:
 		defer func() { _ = root.Close() }()
 		options.Files = root.FS() // nothing outside of it is read
+	case !errors.Is(err, os.ErrNotExist):
+		return nil, Setup(err)
 	}
 	m, err := wiremock.Import(sources, options)
 	if err != nil {
@@ -95,7 +95,6 @@ func writeStubs(dst string, m *wiremock.Imported) error {
 
 // filesDir is WireMock's folder of bodies, as seen from a folder or file of mappings.
 func filesDir(src string, isDir bool) string {
-	src = filepath.Clean(src)
 	if abs, err := filepath.Abs(src); err == nil {
 		src = abs
 	}
@@ -109,21 +108,16 @@ func filesDir(src string, isDir bool) string {
 }
 
 // mappingFiles reads the mappings at src.
-func mappingFiles(src string, isDir bool) ([]wiremock.Source, wiremock.Options, error) {
-	var o wiremock.Options
-	if info, err := os.Stat(filesDir(src, isDir)); err == nil && info.IsDir() {
-		o.Files = os.DirFS(filesDir(src, isDir))
-	}
+func mappingFiles(src string, isDir bool) ([]wiremock.Source, error) {
 	if !isDir {
 		data, err := os.ReadFile(src)
 		if err != nil {
-			return nil, o, Setup(err)
+			return nil, Setup(err)
 		}
 		if !wiremock.Recognise(data) {
-			return nil, o, unknownFormat(src, data)
+			return nil, unknownFormat(src, data)
 		}
-		o.Exported = true
-		return []wiremock.Source{{Name: src, Data: data}}, o, nil
+		return []wiremock.Source{{Name: src, Data: data}}, nil
 	}
 	dir := src
 	if info, err := os.Stat(filepath.Join(src, "mappings")); err == nil && info.IsDir() {
@@ -131,12 +125,12 @@ func mappingFiles(src string, isDir bool) ([]wiremock.Source, wiremock.Options, 
 	}
 	var sources []wiremock.Source
 	if err := readMappings(dir, &sources, 0); err != nil {
-		return nil, o, Setup(err)
+		return nil, Setup(err)
 	}
 	if len(sources) == 0 {
-		return nil, o, Usage(fmt.Errorf("%s: want a folder of WireMock's, with mappings/*.json: there is no .json in %s", src, dir))
+		return nil, Usage(fmt.Errorf("%s: want a folder of WireMock's, with mappings/*.json: there is no .json in %s", src, dir))
 	}
-	return sources, o, nil
+	return sources, nil
 }
 
 // unknownFormat is the error of a file that is neither an archive nor mappings.
