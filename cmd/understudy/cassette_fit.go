@@ -18,37 +18,48 @@ func newCassetteFit() *cobra.Command {
 		Long: "Finds how the recorded dependency serves: with how many servers, in order or sharing them, and what each\n" +
 			"request asks of them. replay --timing model then queues and saturates as the dependency did, also under loads\n" +
 			"that were never recorded. Record at two or three loads, the highest one so high that latency rises: a recording\n" +
-			"that cannot tell is refused a capacity, and says what it lacks. The models go into the cassette's manifest.",
+			"that cannot tell is refused a capacity, and says what it lacks. Where requests were refused with 429, or 503 with\n" +
+			"Retry-After, it finds the rate limit, which refuses in a replay as it did there. All goes into the cassette's manifest.",
 		Example: "  understudy cassette fit cassettes/checkout\n" +
 			"  understudy replay -f cassettes/checkout --timing model --reverse :9001=http://127.0.0.1:7001",
 		Args: wantArgs("CASSETTE"),
 	}
 	f := cmd.Flags()
 	f.BoolVar(&dry, "dry-run", false, "write nothing")
-	f.BoolVar(&asJSON, "json", false, "one JSON object a model")
+	f.BoolVar(&asJSON, "json", false, "one JSON object a model, then one a rate limit")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		c, err := app.OpenCassette(args[0])
 		if err != nil {
 			return err
 		}
 		warn(cmd, c.Warnings)
-		fitted, left, err := app.FitModels(args[0], dry)
+		fit, err := app.FitModels(args[0], dry)
 		if err != nil {
 			return err
 		}
-		if left > 0 {
-			_, _ = fmt.Fprintf(cmd.ErrOrStderr(), "warning: %s: exchanges that rules had delayed are left out: %d\n", args[0], left)
+		if fit.Left > 0 {
+			_, _ = fmt.Fprintf(cmd.ErrOrStderr(), "warning: %s: exchanges that rules had delayed are left out: %d\n", args[0], fit.Left)
 		}
 		if asJSON {
-			for i := range fitted {
-				if err := printJSON(cmd.OutOrStdout(), fitted[i]); err != nil {
+			for i := range fit.Models {
+				if err := printJSON(cmd.OutOrStdout(), fit.Models[i]); err != nil {
+					return err
+				}
+			}
+			for i := range fit.Limits {
+				if err := printJSON(cmd.OutOrStdout(), fit.Limits[i]); err != nil {
 					return err
 				}
 			}
 			return nil
 		}
-		for i := range fitted {
-			if err := printFitted(cmd.OutOrStdout(), &fitted[i]); err != nil {
+		for i := range fit.Models {
+			if err := printFitted(cmd.OutOrStdout(), &fit.Models[i]); err != nil {
+				return err
+			}
+		}
+		for i := range fit.Limits {
+			if err := printFittedLimit(cmd.OutOrStdout(), &fit.Limits[i]); err != nil {
 				return err
 			}
 		}
@@ -97,6 +108,29 @@ func printFitted(out io.Writer, f *app.Fitted) error {
 		if err := w.Flush(); err != nil {
 			return err
 		}
+	}
+	_, err := fmt.Fprintln(out)
+	return err
+}
+
+func printFittedLimit(out io.Writer, f *app.FittedLimit) error {
+	for _, o := range f.Operations {
+		_, _ = fmt.Fprintln(out, app.Printable(o))
+	}
+	w := columns(out)
+	say := func(name, format string, args ...any) { _, _ = fmt.Fprintf(w, "  "+name+"\t"+format+"\n", args...) }
+	say("exchanges", "%d, %d refused", f.Exchanges, f.Refused)
+	say("rate limit", "%s", f.Limit)
+	quality := f.Quality
+	if f.Score > 0 {
+		quality += fmt.Sprintf("; %.1f %% of what is accepted comes at another time", 100*f.Score)
+	}
+	say("quality", "%s", quality)
+	if f.Why != "" {
+		say("why", "%s", f.Why)
+	}
+	if err := w.Flush(); err != nil {
+		return err
 	}
 	_, err := fmt.Fprintln(out)
 	return err

@@ -110,6 +110,9 @@ func printSummary(out io.Writer, s *app.Summary) error {
 		}
 		say("timing model", "%s", text)
 	}
+	for _, l := range s.Limits {
+		say("rate limit", "%s: %s", app.Printable(strings.Join(l.Operations, ", ")), l.Limit)
+	}
 	if err := w.Flush(); err != nil || len(s.Operations) == 0 {
 		return err
 	}

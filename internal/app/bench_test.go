@@ -68,7 +68,7 @@ func replayPlayer(b *testing.B, n int) *player {
 			},
 			Times: fixtures.Times{FirstByte: 900 * time.Microsecond, End: time.Millisecond},
 		}
-		if err := builder.Add("bench", x, nil, 0); err != nil {
+		if err := builder.Add("bench", x, nil, match.Filing{}); err != nil {
 			b.Fatal(err)
 		}
 	}

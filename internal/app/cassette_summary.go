@@ -5,6 +5,7 @@ import (
 
 	"github.com/understudy-proxy/understudy/fixtures/cassette"
 	"github.com/understudy-proxy/understudy/fixtures/place"
+	"github.com/understudy-proxy/understudy/internal/timing/ratelimit"
 )
 
 // Summary is what a cassette holds, at a glance.
@@ -27,6 +28,7 @@ type Summary struct {
 	Headers  []string       `json:"match_headers,omitempty"`
 	Ignored  []string       `json:"ignored,omitempty"`
 	Models   []Modelled     `json:"timing_models,omitempty"`
+	Limits   []Limited      `json:"rate_limits,omitempty"`
 	Warnings []place.Found  `json:"warnings,omitempty"`
 }
 
@@ -42,6 +44,14 @@ type Traffic struct {
 type Modelled struct {
 	Operations []string `json:"operations"`
 	Served     string   `json:"served"` // for people
+	Capacity   float64  `json:"capacity_per_second,omitempty"`
+	Quality    string   `json:"quality,omitempty"`
+}
+
+// Limited is how a rate limit refuses requests for some operations.
+type Limited struct {
+	Operations []string `json:"operations"`
+	Limit      string   `json:"limit"` // for people
 	Capacity   float64  `json:"capacity_per_second,omitempty"`
 	Quality    string   `json:"quality,omitempty"`
 }
@@ -62,6 +72,14 @@ func Summarize(c *cassette.Cassette) (*Summary, error) {
 	for i := range m.Models {
 		t := &m.Models[i]
 		s.Models = append(s.Models, Modelled{t.Operations, describe(t), t.Capacity, t.Quality})
+	}
+	for i := range m.Limits {
+		l := &m.Limits[i]
+		one := Limited{Operations: l.Operations, Limit: describeLimit(l), Quality: l.Quality}
+		if of := l.Limit(); of != (ratelimit.Limit{}) {
+			one.Capacity = of.Capacity()
+		}
+		s.Limits = append(s.Limits, one)
 	}
 	for x, err := range c.Exchanges() {
 		if err != nil {

@@ -246,7 +246,7 @@ func (c *Checked) cassette(path string) {
 	for _, w := range opened.Warnings {
 		c.Warnings = append(c.Warnings, w)
 	}
-	ix, err := index(opened, cassette.Match{}, &localPorts{}, new(stations).of)
+	ix, err := index(opened, cassette.Match{}, &localPorts{}, new(limits).of)
 	if err != nil {
 		c.fail(err)
 		return

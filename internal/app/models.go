@@ -27,17 +27,22 @@ type visits struct {
 	hosts      []string          // of each operation, with its scheme
 	to         [][]station.Visit // each operation, in the order in which they ended
 	bent       int               // exchanges left out: rules had delayed them
+	refused    map[string]int    // likewise, by operation: a limit did not let them in
 }
 
 // visitsOf reads a cassette. An error stands for bad input.
 func visitsOf(c *cassette.Cassette) (*visits, error) {
-	v := &visits{number: map[string]int{}}
+	v := &visits{number: map[string]int{}, refused: map[string]int{}}
 	var base time.Time
 	for x, err := range c.Exchanges() {
 		if err != nil {
 			return nil, BadInput(err)
 		}
 		if !answered(x) {
+			continue
+		}
+		if refusal(x) {
+			v.refused[operationOf(&x.Request)]++
 			continue
 		}
 		if len(x.Fired) > 0 && x.Times.Injected > 0 {
@@ -122,13 +127,19 @@ type FittedLevel struct {
 // fitSeed decides what a fit draws: the same cassette, the same models.
 const fitSeed = 1
 
-// FitModels fits the timing models of a cassette's directory, host by host, and writes
-// them into its manifest unless dry is set. Those that stood there go. left is how many
-// exchanges were left out as rules had delayed them.
-func FitModels(dir string, dry bool) (fitted []Fitted, left int, err error) {
+// Fit is what a cassette tells of how it was served.
+type Fit struct {
+	Models []Fitted
+	Limits []FittedLimit
+	Left   int // exchanges left out of the models as rules had delayed them
+}
+
+// FitModels fits the timing models and rate limits of a cassette's directory, host by host,
+// and writes them into its manifest unless dry is set. Those that stood there go.
+func FitModels(dir string, dry bool) (fit Fit, err error) {
 	info, err := os.Stat(dir)
 	if err == nil && !info.IsDir() {
-		return nil, 0, Usage(fmt.Errorf("fit: %s has no manifest to write into: want a cassette's directory\nhint: understudy cassette import makes one of an HTTP archive", dir))
+		return fit, Usage(fmt.Errorf("fit: %s has no manifest to write into: want a cassette's directory\nhint: understudy cassette import makes one of an HTTP archive", dir))
 	}
 	if !dry && err == nil {
 		unlock, err := cassette.Lock(dir)
@@ -136,36 +147,42 @@ func FitModels(dir string, dry bool) (fitted []Fitted, left int, err error) {
 			err = fmt.Errorf("%w\nhint: fit it once its recording has ended, or see what would come of it with --dry-run", err)
 		}
 		if err != nil {
-			return nil, 0, Setup(err)
+			return fit, Setup(err)
 		}
 		defer func() { _ = unlock() }()
 	}
 	c, err := OpenCassette(dir)
 	if err != nil {
-		return nil, 0, err
+		return fit, err
 	}
 	v, err := visitsOf(c)
 	if err != nil {
-		return nil, 0, err
+		return fit, err
 	}
 	if len(v.operations) == 0 {
-		return nil, 0, BadInput(&place.Error{File: dir, Msg: "no answers to fit a model to",
+		return fit, BadInput(&place.Error{File: dir, Msg: "no answers to fit a model to",
 			Hint: "record some under load: understudy record -o " + dir})
 	}
-	var models []cassette.Model
+	m := *c.Manifest
+	m.Models, m.Limits = nil, nil
 	for _, host := range distinct(v.hosts) {
 		for _, g := range station.FitAll(v.at(host), fitSeed) {
 			f := v.fitted(&g)
-			fitted = append(fitted, f)
-			models = append(models, f.model())
+			fit.Models = append(fit.Models, f)
+			m.Models = append(m.Models, f.model())
 		}
 	}
-	if dry {
-		return fitted, v.bent, nil
+	fit.Left = v.bent
+	if fit.Limits, err = fitLimits(c, v); err != nil {
+		return fit, err
 	}
-	m := *c.Manifest
-	m.Models = models
-	return fitted, v.bent, Setup(cassette.WriteManifest(dir, &m))
+	for i := range fit.Limits {
+		m.Limits = append(m.Limits, fit.Limits[i].limit())
+	}
+	if dry {
+		return fit, nil
+	}
+	return fit, Setup(cassette.WriteManifest(dir, &m))
 }
 
 // at returns the visits to a host.
@@ -338,11 +355,7 @@ func (p *parts) makeStations(c *cassette.Cassette) (stations, error) {
 
 // tellModel says what is in force.
 func (p *parts) tellModel(c *cassette.Cassette, m *cassette.Model, visits int) {
-	operations := m.Operations[0]
-	if n := len(m.Operations) - 1; n > 0 {
-		operations += fmt.Sprintf(" and %d more", n)
-	}
-	fields := []zap.Field{zap.String("operations", operations), zap.String("served", describe(m))}
+	fields := []zap.Field{zap.String("operations", someOf(m.Operations)), zap.String("served", describe(m))}
 	if m.Capacity > 0 {
 		fields = append(fields, zap.String("capacity", fmt.Sprintf("%.4g/s", m.Capacity)))
 	}

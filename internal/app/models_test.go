@@ -84,10 +84,11 @@ func stationsOf(t *testing.T, dir string) stations {
 // grow beyond that.
 func TestModelHasTheCapacity(t *testing.T) {
 	dir := recordedAt(t, 60, 120, 170)
-	fitted, _, err := FitModels(dir, false)
+	fit, err := FitModels(dir, false)
 	if err != nil {
 		t.Fatal(err)
 	}
+	fitted := fit.Models
 	if len(fitted) != 1 || fitted[0].Discipline == cassette.ByLoad || len(fitted[0].Levels) < 2 {
 		t.Fatalf("fitted %+v, want one station and levels", fitted)
 	}
@@ -128,10 +129,11 @@ func TestModelHasTheCapacity(t *testing.T) {
 // What cannot be fitted is said, and drawn from what was recorded.
 func TestModelOfTooFew(t *testing.T) {
 	dir := recordedAt(t, 15)
-	fitted, _, err := FitModels(dir, false)
+	fit, err := FitModels(dir, false)
 	if err != nil {
 		t.Fatal(err)
 	}
+	fitted := fit.Models
 	f := fitted[0]
 	if f.Discipline != cassette.ByLoad || f.Capacity != 0 || !strings.Contains(f.Why, "record") {
 		t.Fatalf("fitted %+v, want no station, and what to record", f)
@@ -148,7 +150,7 @@ func TestModelOfTooFew(t *testing.T) {
 // A model at work is told of: what it is, and what goes on there.
 func TestModelsAtWork(t *testing.T) {
 	dir := recordedAt(t, 15)
-	if _, _, err := FitModels(dir, false); err != nil {
+	if _, err := FitModels(dir, false); err != nil {
 		t.Fatal(err)
 	}
 	c, err := OpenCassette(dir)
@@ -200,8 +202,8 @@ func TestModelsThatAreNotThere(t *testing.T) {
 	if err == nil || ExitCode(err) != ExitBadInput || !strings.Contains(err.Error(), "no timing models") {
 		t.Errorf("a cassette without models: %v", err)
 	}
-	if fitted, _, err := FitModels(dir, true); err != nil || len(fitted) != 1 || len(open().Manifest.Models) != 0 {
-		t.Errorf("a dry run: %+v, %v, and %d models are written, want none", fitted, err, len(open().Manifest.Models))
+	if fit, err := FitModels(dir, true); err != nil || len(fit.Models) != 1 || len(open().Manifest.Models) != 0 {
+		t.Errorf("a dry run: %+v, %v, and %d models are written, want none", fit.Models, err, len(open().Manifest.Models))
 	}
 	m := *open().Manifest
 	m.Models = []cassette.Model{{Operations: []string{"GET other.test/"}, Discipline: "fifo", Servers: 1}}

@@ -42,6 +42,7 @@ type deck struct {
 	// entrances lead to where answers wait for each other, by fixtures.Answer.Model less
 	// one; empty where no timing model is played.
 	entrances []entrance
+	limits    []*limiter // by which it refuses
 }
 
 // entrance leads requests for one operation to its station.
@@ -97,13 +98,16 @@ func (p *player) mayAnswerOn(port string) bool {
 	return p.recorded.has(port) || slices.ContainsFunc(p.now.Load().decks, func(d deck) bool { return d.local.has(port) })
 }
 
-// reset puts all scenarios and sequences back to their start and returns how many
+// reset puts all scenarios, sequences and rate limits back to their start and returns how many
 // scenarios there are.
 func (p *player) reset() int {
 	n := 0
 	for _, d := range p.now.Load().decks {
 		n += len(d.Scenarios())
 		d.Reset()
+		for _, l := range d.limits {
+			l.live.Reset()
+		}
 	}
 	return n
 }
@@ -151,26 +155,36 @@ func (p *parts) open(path string) (deck, error) {
 	if err != nil {
 		return deck{}, err
 	}
-	ix, err := index(c, p.c.Match, &p.player.recorded, served.of)
+	limits := p.makeLimits(c)
+	ix, err := index(c, p.c.Match, &p.player.recorded, func(x *fixtures.Exchange) match.Filing {
+		f := limits.of(x)
+		if !f.Refused {
+			f.Model = served.of(x)
+		}
+		return f
+	})
 	if err != nil {
+		return deck{}, err
+	}
+	if err := p.checkLimits(c, &limits, ix.OnlyRefused()); err != nil {
 		return deck{}, err
 	}
 	for why, n := range ix.Skipped() {
 		p.log.Warn("not played", zap.String("cassette", path), zap.String("why", why), zap.Int("exchanges", n))
 	}
-	recorded, err := p.deck(c, ix)
+	recorded, err := p.deck(c, ix, limits.limiters)
 	if err != nil {
 		return deck{}, err
 	}
 	p.player.exchanges += ix.Len()
 	p.stubFiles.add(c)
-	return deck{Player: recorded, entrances: served.entrances}, nil
+	return deck{Player: recorded, entrances: served.entrances, limits: limits.live}, nil
 }
 
 // index builds the index of one cassette's recordings, under its own settings and those
-// of the configuration. What they tell of the loopback is added to local. model gives an
-// exchange's fixtures.Answer.Model.
-func index(c *cassette.Cassette, more cassette.Match, local *localPorts, model func(x *fixtures.Exchange) int32) (*match.Index, error) {
+// of the configuration. What they tell of the loopback is added to local. as says where
+// an exchange belongs.
+func index(c *cassette.Cassette, more cassette.Match, local *localPorts, as func(x *fixtures.Exchange) match.Filing) (*match.Index, error) {
 	s := match.Settings{Headers: slices.Concat(c.Manifest.Match.Headers, more.Headers)}
 	for _, i := range slices.Concat(c.Manifest.Match.Ignore, more.Ignore) {
 		s.Ignore = append(s.Ignore, match.Ignore(i))
@@ -183,7 +197,7 @@ func index(c *cassette.Cassette, more cassette.Match, local *localPorts, model f
 		if err != nil {
 			return nil, err
 		}
-		if err := b.Add(c.Name, x, c.OpenBody, model(x)); err != nil {
+		if err := b.Add(c.Name, x, c.OpenBody, as(x)); err != nil {
 			return nil, err
 		}
 		local.addExchange(x)
@@ -191,12 +205,12 @@ func index(c *cassette.Cassette, more cassette.Match, local *localPorts, model f
 	return b.Build(), nil
 }
 
-func (p *parts) deck(c *cassette.Cassette, ix *match.Index) (*match.Player, error) {
+func (p *parts) deck(c *cassette.Cassette, ix *match.Index, limits []match.Limiter) (*match.Player, error) {
 	redactors, err := c.Redactors()
 	if err != nil {
 		return nil, err
 	}
-	o := match.Options{Repeat: match.Repeat(p.c.Repeat), Seed: timing.MixString(p.seed, c.Name), Now: time.Now}
+	o := match.Options{Repeat: match.Repeat(p.c.Repeat), Seed: timing.MixString(p.seed, c.Name), Now: time.Now, Limits: limits}
 	for _, r := range redactors {
 		o.Redact = append(o.Redact, r.Request)
 	}

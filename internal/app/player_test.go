@@ -28,7 +28,7 @@ func TestAnswersLeadToTheirStation(t *testing.T) {
 	for i, target := range targets {
 		x := &fixtures.Exchange{ID: uint64(i + 1), Request: fixtures.Request{Proto: "HTTP/1.1", Method: "GET", Scheme: "http", Host: "a.test", Target: target},
 			Response: fixtures.Response{Proto: "HTTP/1.1", Status: 200}}
-		if err := b.Add("c", x, nil, int32(i)); err != nil {
+		if err := b.Add("c", x, nil, match.Filing{Model: int32(i)}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -92,7 +92,7 @@ func NewLive(l Limit) *Live {
 	if l.Window == 0 {
 		// Up, so that no window ever holds more than it may.
 		each := math.Ceil(1e9 / l.Rate)
-		v.each, v.slack = int64(each), int64((l.Burst-1)*1e9/l.Rate)
+		v.each, v.slack = int64(each), int64((l.Burst-1)*each)
 	}
 	v.Reset()
 	return v

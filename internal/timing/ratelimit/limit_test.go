@@ -30,6 +30,8 @@ func TestBucket(t *testing.T) {
 	ask(time.Hour-time.Second, false)       // who comes late gets no more
 	v.Reset()
 	ask(0, true, true, true, false)
+	v = NewLive(Limit{Rate: 60.05, Burst: 4}) // whose tokens take no whole number of ns
+	ask(0, true, true, true, true, false)
 }
 
 func TestWindow(t *testing.T) {
