@@ -33,6 +33,7 @@ func TestReal(t *testing.T) {
 	}
 	s := newStage(t)
 	t.Run("Rhythm", s.testRhythm)
+	t.Run("Limits", s.testLimits)
 	t.Run("Kill", s.testKill)
 	t.Run("Many", s.testMany)
 	t.Run("together", func(t *testing.T) {

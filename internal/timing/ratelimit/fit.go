@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strconv"
 	"time"
 )
 
@@ -191,8 +192,8 @@ func bucketOf(rs []Request) Limit {
 
 // rounded has four significant digits: more are not told.
 func rounded(x float64) float64 {
-	unit := math.Pow(10, math.Floor(math.Log10(x))-3)
-	return math.Round(x/unit) * unit
+	y, _ := strconv.ParseFloat(strconv.FormatFloat(x, 'g', 4, 64), 64) // what was just printed
+	return y
 }
 
 // betweenRefusals are the rates at which requests were accepted between one refusal and the
