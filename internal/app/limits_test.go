@@ -103,7 +103,7 @@ func askFor(t *testing.T, p *player, target string) *fixtures.Answer {
 	return a
 }
 
-var threeLoads = []stretch{{60, 15 * time.Second}, {110, 15 * time.Second}, {170, 15 * time.Second}}
+var threeLoads = []stretch{{60, 8 * time.Second}, {110, 8 * time.Second}, {170, 8 * time.Second}}
 
 // A limit that was fitted and written refuses, under loads that were never recorded, what the
 // server refuses; and leaves the stations to those that it lets in.

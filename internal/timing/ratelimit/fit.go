@@ -55,10 +55,11 @@ const (
 	leastIdentified  = 2
 	least            = 20 // refusals, and requests accepted between them
 	sliceOf          = 16 // accepted requests
+	leastSlices      = 10
 )
 
 // Fit tells the limit that requests were under, which is taken to have had all its tokens
-// when the first one came. Their order does not matter.
+// when the first one came. A burst is a whole number. Their order does not matter.
 func Fit(requests []Request) Result {
 	rs := slices.Clone(requests)
 	slices.SortStableFunc(rs, func(a, b Request) int { return cmp.Compare(a.At, b.At) })
@@ -94,6 +95,10 @@ func Fit(requests []Request) Result {
 // judge says whether a limit is to be relied on.
 func (r *Result) judge(l Limit, rs []Request, byHeaders bool) {
 	slice := slicesOf(l)
+	if span := rs[len(rs)-1].At - rs[0].At; !byHeaders && span < leastSlices*slice {
+		r.Why = fmt.Sprintf("%v are too short to tell a limit of about %.4g a second from: want %v; record longer", span.Round(time.Millisecond), l.Rate, leastSlices*slice)
+		return
+	}
 	off := misplaced(l, rs, slice)
 	r.Off, r.misplaced = off.share(), off.misplaced
 	r.Identified = shareMisplaced(rs, slice) / max(off.misplaced, 1)
