@@ -165,7 +165,7 @@ func FitModels(dir string, dry bool) (fitted []Fitted, left int, err error) {
 	}
 	m := *c.Manifest
 	m.Models = models
-	return fitted, v.bent, Setup(cassette.WriteManifest(dir, &m))
+	return fitted, v.bent, Setup(cassette.RewriteManifest(dir, &m, "models"))
 }
 
 // at returns the visits to a host.
