@@ -182,7 +182,7 @@ func FitModels(dir string, dry bool) (fit Fit, err error) {
 	if dry {
 		return fit, nil
 	}
-	return fit, Setup(cassette.WriteManifest(dir, &m))
+	return fit, Setup(cassette.RewriteManifest(dir, &m, "models", "limits"))
 }
 
 // at returns the visits to a host.

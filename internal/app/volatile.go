@@ -48,7 +48,7 @@ func acceptVolatile(c *cassette.Cassette, found []match.Proposal, risky bool) ([
 	if len(taken) == 0 {
 		return nil, nil
 	}
-	return taken, cassette.WriteManifest(c.Path, &m)
+	return taken, cassette.RewriteManifest(c.Path, &m, "match")
 }
 
 // DescribeIgnore names a value for people: "query ts of GET shop/items".
