@@ -25,7 +25,7 @@ func (s *Server) serve(ctx context.Context, ln net.Listener, d *site) error {
 	s.enter(d)
 	defer s.leave(d)
 	var open connSet
-	defer open.wait(s.Grace)
+	defer open.wait(s.Grace, func() { s.Pipeline.cutOff(d.log, d.name) })
 	defer ln.Close()
 	stop := context.AfterFunc(ctx, func() { _ = ln.Close() })
 	defer stop()
@@ -82,12 +82,14 @@ func (o *connSet) remove(nc net.Conn) {
 	o.left.Done()
 }
 
-// wait returns when all connections have ended; those that outlast grace are closed.
-func (o *connSet) wait(grace time.Duration) {
+// wait returns when all connections have ended; those that outlast grace are closed, which
+// cut is told of first.
+func (o *connSet) wait(grace time.Duration, cut func()) {
 	if grace == 0 {
 		grace = 10 * time.Second
 	}
 	timer := time.AfterFunc(grace, func() {
+		cut()
 		o.mu.Lock()
 		defer o.mu.Unlock()
 		for nc := range o.conns {

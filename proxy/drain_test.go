@@ -107,6 +107,9 @@ func TestDrainBreaksOffAfterGrace(t *testing.T) {
 			if err := <-failed; err == nil {
 				t.Error("an answer came")
 			}
+			if x := g.books.exchange(t, 1); x.Outcome != fixtures.OutcomeStopped {
+				t.Errorf("the exchange is booked as %q (%s): the client did not leave", x.Outcome, x.Error)
+			}
 		})
 	}
 }

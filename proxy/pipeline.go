@@ -67,6 +67,7 @@ type Pipeline struct {
 	// waits is set once an answer was held: from then on requests' times are to
 	// be exact from a connection's beginning.
 	waits atomic.Bool
+	cut   atomic.Bool // the run is over, and what is still under way is broken off
 }
 
 // NewPipeline returns a pipeline.
@@ -272,6 +273,18 @@ func (v *visit) readAhead() error {
 	return nil
 }
 
+// cutOff is told before connections are closed although exchanges are under way, as the
+// run is over. p may be nil.
+func (p *Pipeline) cutOff(log *zap.Logger, door string) {
+	if p == nil {
+		return
+	}
+	p.cut.Store(true)
+	if n := p.InFlight(); n > 0 {
+		log.Warn("the time for what was under way is over: it is broken off", zap.String("door", door), zap.Int("in_flight", n))
+	}
+}
+
 // finish closes the books.
 func (v *visit) finish(err error) {
 	p, x := v.p, v.x
@@ -299,6 +312,9 @@ func (v *visit) finish(err error) {
 		x.Error = err.Error()
 		if x.Outcome == fixtures.OutcomeComplete {
 			x.Outcome = fixtures.OutcomeClient
+		}
+		if x.Outcome == fixtures.OutcomeClient && p.cut.Load() {
+			x.Outcome, x.Error = fixtures.OutcomeStopped, "the run ended, and its time for what was under way was over"
 		}
 	}
 	p.load.inFlight.Add(-1)

@@ -124,7 +124,7 @@ type tally struct {
 // The known outcomes and sources; what is unknown counts as the last.
 var (
 	outcomes = [...]fixtures.Outcome{fixtures.OutcomeComplete, fixtures.OutcomeClient, fixtures.OutcomeUpstream,
-		fixtures.OutcomeFault, fixtures.OutcomeMiss, fixtures.OutcomeDropped, "unknown"}
+		fixtures.OutcomeFault, fixtures.OutcomeMiss, fixtures.OutcomeDropped, fixtures.OutcomeInternal, fixtures.OutcomeStopped, "unknown"}
 	sources = [...]Source{SourceUpstream, SourceHit, SourceMiss, SourceFault, SourceNobody}
 )
 

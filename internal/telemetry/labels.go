@@ -10,13 +10,13 @@ import (
 var (
 	methods  = []string{"GET", "POST", "PUT", "DELETE", "HEAD", "PATCH", "OPTIONS", "CONNECT", "TRACE", "QUERY"}
 	fates    = []string{"captured", "passed", "refused", "dropped"}
-	outcomes = []string{"complete", "client", "upstream", "fault", "miss", "dropped"}
+	outcomes = []string{"complete", "client", "upstream", "fault", "miss", "dropped", "internal", "stopped"}
 	sources  = []string{"upstream", "cassette", "stub", "rule", "none"}
 	schemes  = []string{"http", "https"}
 	protos   = []string{"HTTP/1.1", "HTTP/2.0", "HTTP/1.0"}
 	versions = []string{"1.1", "2", "1.0"} // of protos
 	// errorTypes are the names that Exchange.ErrorType may have beside statuses.
-	errorTypes = []string{"client", "upstream", "fault", "miss", "dropped", "resolve", "dial", "tls", "write", "read", "protocol", "timeout"}
+	errorTypes = []string{"client", "upstream", "fault", "miss", "dropped", "internal", "stopped", "resolve", "dial", "tls", "write", "read", "protocol", "timeout"}
 )
 
 // known keeps a label to its few values: "none" for "", overflow for strangers.
