@@ -182,7 +182,10 @@ func FitModels(dir string, dry bool) (fit Fit, err error) {
 	if dry {
 		return fit, nil
 	}
-	return fit, Setup(cassette.RewriteManifest(dir, &m, "models", "limits"))
+	if err := cassette.RewriteManifest(dir, &m, "models", "limits"); err != nil {
+		return fit, Setup(fmt.Errorf("%w\nhint: --dry-run tells the models without writing them", err))
+	}
+	return fit, nil
 }
 
 // at returns the visits to a host.
@@ -326,11 +329,13 @@ func (p *parts) makeStations(c *cassette.Cassette) (stations, error) {
 	s := stations{number: map[string]int32{}}
 	for i := range c.Manifest.Models {
 		m := &c.Manifest.Models[i]
-		visits := v.of(m.Operations)
-		if len(visits) == 0 {
-			return stations{}, BadInput(&place.Error{File: file, Msg: fmt.Sprintf("models: entry %d: the cassette has no answers to %q", i+1, m.Operations[0]),
-				Hint: "fit them anew: understudy cassette fit " + c.Path})
+		for _, name := range m.Operations {
+			if _, ok := v.number[name]; !ok {
+				return stations{}, BadInput(&place.Error{File: file, Msg: fmt.Sprintf("models: entry %d: the cassette has no answers to %q", i+1, name),
+					Hint: "fit them anew: understudy cassette fit " + c.Path})
+			}
 		}
+		visits := v.of(m.Operations)
 		r := station.Result{Quality: station.ByLoad, Station: station.Station{Discipline: station.FIFO}}
 		if m.Discipline != cassette.ByLoad {
 			r.Quality = station.Good
