@@ -84,14 +84,7 @@ func printFitted(out io.Writer, f *app.Fitted) error {
 	if f.Capacity > 0 {
 		say("capacity", "%.4g a second", f.Capacity)
 	}
-	quality := f.Quality
-	if f.Score > 0 {
-		quality += fmt.Sprintf("; off by %.1f %% where it was not fitted", 100*f.Score)
-	}
-	say("quality", "%s", quality)
-	if f.Why != "" {
-		say("why", "%s", f.Why)
-	}
+	sayQuality(say, f.Quality, f.Score, "off by %.1f %% where it was not fitted", f.Why)
 	if err := w.Flush(); err != nil {
 		return err
 	}
@@ -121,17 +114,21 @@ func printFittedLimit(out io.Writer, f *app.FittedLimit) error {
 	say := func(name, format string, args ...any) { _, _ = fmt.Fprintf(w, "  "+name+"\t"+format+"\n", args...) }
 	say("exchanges", "%d, %d refused", f.Exchanges, f.Refused)
 	say("rate limit", "%s", f.Limit)
-	quality := f.Quality
-	if f.Score > 0 {
-		quality += fmt.Sprintf("; %.1f %% of what is accepted comes at another time", 100*f.Score)
-	}
-	say("quality", "%s", quality)
-	if f.Why != "" {
-		say("why", "%s", f.Why)
-	}
+	sayQuality(say, f.Quality, f.Score, "%.1f %% of what is accepted comes at another time", f.Why)
 	if err := w.Flush(); err != nil {
 		return err
 	}
 	_, err := fmt.Fprintln(out)
 	return err
+}
+
+// sayQuality says how far a fit can be relied on. off tells what its score, in per cent, means.
+func sayQuality(say func(name, format string, args ...any), quality string, score float64, off, why string) {
+	if score > 0 {
+		quality += "; " + fmt.Sprintf(off, 100*score)
+	}
+	say("quality", "%s", quality)
+	if why != "" {
+		say("why", "%s", why)
+	}
 }

@@ -168,15 +168,7 @@ func TestLimitUnderOtherLoads(t *testing.T) {
 
 // With other timing the answers come as they were recorded, refusals and all.
 func TestLimitsAreOfModels(t *testing.T) {
-	one := ratelimit.NewLive(ratelimit.Limit{Rate: 60, Burst: 40})
-	dir := limitedTape(t, comings(1, threeLoads...), func(_ string, at time.Duration) bool { return one.Accept(at) }, nil)
-	if _, err := FitModels(dir, false); err != nil {
-		t.Fatal(err)
-	}
-	c, err := OpenCassette(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
+	dir, c := fittedTape(t)
 	p := playerOf(t, dir, config.TimingRecorded, 1)
 	for x, err := range c.Exchanges() {
 		if err != nil {
@@ -276,15 +268,7 @@ func TestLimitThatIsNone(t *testing.T) {
 
 // A limit that was edited must have refusals to refuse with.
 func TestLimitWithoutRefusals(t *testing.T) {
-	one := ratelimit.NewLive(ratelimit.Limit{Rate: 60, Burst: 40})
-	dir := limitedTape(t, comings(1, threeLoads...), func(_ string, at time.Duration) bool { return one.Accept(at) }, nil)
-	if _, err := FitModels(dir, false); err != nil {
-		t.Fatal(err)
-	}
-	c, err := OpenCassette(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
+	dir, c := fittedTape(t)
 	m := *c.Manifest
 	m.Limits = slices.Clone(m.Limits)
 	m.Limits[0].Operations = append(m.Limits[0].Operations, "GET api.test/health")
@@ -323,4 +307,19 @@ func TestToldByHeaders(t *testing.T) {
 			t.Errorf("%s: %+v, want %+v", c.header, got, c.want)
 		}
 	}
+}
+
+// fittedTape is a recording of a limit of 60 a second, and bursts of 40, with what fit finds.
+func fittedTape(t *testing.T) (dir string, c *cassette.Cassette) {
+	t.Helper()
+	one := ratelimit.NewLive(ratelimit.Limit{Rate: 60, Burst: 40})
+	dir = limitedTape(t, comings(1, threeLoads...), func(_ string, at time.Duration) bool { return one.Accept(at) }, nil)
+	if _, err := FitModels(dir, false); err != nil {
+		t.Fatal(err)
+	}
+	c, err := OpenCassette(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir, c
 }
